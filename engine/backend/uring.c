@@ -1,0 +1,524 @@
+/*
+ * The io_uring backend. A turn is one io_uring_enter that submits what was queued and waits, then
+ * a walk over the completions.
+ *
+ * Invariants
+ * 1. user_data of an operation is a slot's index and generation. A slot is freed at its operation's
+ *    last completion, so a completion whose generation does not match is stale, and counted.
+ * 2. An operation is QUEUED while on the backlog, INFLIGHT once it has an entry. Cancelling one on
+ *    the backlog marks it; it completes when the backlog is worked off.
+ * 3. A quiet operation is on the list of these from its entry until it is known to have been tried.
+ * 4. Nothing here runs user code: `done` only makes tasks ready or queues more operations.
+ */
+#include "backend/uring.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "base/clock.h"
+
+/* The two highest bits of user_data say what the rest is. */
+#define TAG_MASK (3ull << 62)
+#define TAG_OP (0ull << 62)	 /* generation (30 bits) and index (32) of a slot */
+#define TAG_PEER (1ull << 62)	 /* the address of a backend that we tried to wake */
+#define TAG_MESSAGE (2ull << 62) /* a message from another ring: 62 bits of its data */
+#define TAG_WAKE (3ull << 62)	 /* our wake_fd was read, or another ring woke us */
+#define IGNORED (TAG_MESSAGE | (~0ull >> 2)) /* a cancellation's own completion */
+
+enum {
+	SLOTS_MIN = 256,
+	GENERATION_MASK = (1u << 30) - 1,
+	NO_SLOT = -1,
+};
+
+/* The result of a quiet operation as long as no completion says otherwise. */
+#define QUIET_SUCCESS INT32_MIN
+
+/* How long closing waits before it looks again. */
+#define DRAIN_STEP_NS (10 * WH_MS)
+
+static struct whi_uring *uring_of(struct whi_backend *backend)
+{
+	return (struct whi_uring *)backend;
+}
+
+/* Slots */
+
+static int grow_slots(struct whi_uring *u)
+{
+	uint32_t count = u->slot_count ? u->slot_count * 2 : SLOTS_MIN;
+	struct whi_uring_slot *slots;
+
+	if (u->slot_count >= u->opts.ops_max)
+		return -EAGAIN;
+	slots = whi_realloc(u->slots, count * sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	for (uint32_t i = u->slot_count; i < count; i++)
+		slots[i] = (struct whi_uring_slot){.next_free = i + 1};
+	slots[count - 1].next_free = (uint32_t)NO_SLOT;
+	u->free_slot = u->slot_count;
+	u->slots = slots;
+	u->slot_count = count;
+	return 0;
+}
+
+static int take_slot(struct whi_uring *u, struct whi_op *op)
+{
+	struct whi_uring_slot *slot;
+	int r;
+
+	if (whi_unlikely(u->free_slot == (uint32_t)NO_SLOT)) {
+		r = grow_slots(u);
+		if (r < 0)
+			return r;
+	}
+	slot = &u->slots[u->free_slot];
+	op->slot = u->free_slot;
+	u->free_slot = slot->next_free;
+	slot->op = op;
+	u->base.stats.inflight++;
+	return 0;
+}
+
+static void free_slot(struct whi_uring *u, uint32_t index)
+{
+	struct whi_uring_slot *slot = &u->slots[index];
+
+	slot->op = NULL;
+	slot->generation = (slot->generation + 1) & GENERATION_MASK;
+	slot->next_free = u->free_slot;
+	u->free_slot = index;
+	u->base.stats.inflight--;
+}
+
+static uint64_t user_data_of(const struct whi_uring *u, const struct whi_op *op)
+{
+	return TAG_OP | (uint64_t)u->slots[op->slot].generation << 32 | op->slot;
+}
+
+/* Submission */
+
+/* The public part of what liburing does inside io_uring_submit: here it is one call with waiting,
+ * flags and a timeout of our choice. */
+static unsigned publish(struct io_uring *ring)
+{
+	struct io_uring_sq *sq = &ring->sq;
+
+	if (sq->sqe_head != sq->sqe_tail) {
+		sq->sqe_head = sq->sqe_tail;
+		io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+	}
+	return sq->sqe_tail - IO_URING_READ_ONCE(*sq->khead);
+}
+
+static int enter(struct whi_uring *u, unsigned wait_count, uint64_t timeout_ns)
+{
+	struct __kernel_timespec ts;
+	struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
+	unsigned to_submit = publish(&u->ring);
+
+	if (timeout_ns != WHI_NEVER) {
+		ts.tv_sec = (int64_t)(timeout_ns / WHI_NS_PER_SEC);
+		ts.tv_nsec = (long long)(timeout_ns % WHI_NS_PER_SEC);
+		arg.ts = (uint64_t)(uintptr_t)&ts;
+	}
+	u->base.stats.enters++;
+	return io_uring_enter2((unsigned)u->ring.enter_ring_fd, to_submit, wait_count,
+			       u->enter_flags | IORING_ENTER_EXT_ARG, (sigset_t *)&arg,
+			       sizeof(arg));
+}
+
+/* NULL if the queue is full and the kernel takes nothing now: it wants completions reaped. */
+static struct io_uring_sqe *get_sqe(struct whi_uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	if (whi_likely(sqe))
+		return sqe;
+	enter(u, 0, 0);
+	return io_uring_get_sqe(&u->ring);
+}
+
+static void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_sqe *sqe)
+{
+	whi_opdefs[op->kind].prep(op, sqe);
+	sqe->user_data = user_data_of(u, op);
+	if (op->kind == WHI_OP_MESSAGE)
+		sqe->off = TAG_MESSAGE | op->message.data;
+	if (op->quiet) {
+		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+		op->sq_index = u->ring.sq.sqe_tail;
+		op->result = QUIET_SUCCESS;
+		whi_fifo_push(&u->quiet, &op->link);
+	}
+	whi_op_enter(op, WHI_OP_INFLIGHT);
+	u->base.stats.submitted++;
+}
+
+static void uring_submit(struct whi_backend *backend, struct whi_op *op)
+{
+	struct whi_uring *u = uring_of(backend);
+	const struct whi_opdef *def = &whi_opdefs[op->kind];
+	struct io_uring_sqe *sqe = NULL;
+	int r;
+
+	op->cancel_wanted = false;
+	whi_op_enter(op, WHI_OP_QUEUED);
+	if (whi_unlikely(!u->supported[def->opcode])) {
+		whi_op_complete(op, def->attempt ? def->attempt(op) : -EOPNOTSUPP, 0);
+		return;
+	}
+	r = take_slot(u, op);
+	if (whi_unlikely(r < 0)) {
+		whi_op_complete(op, r, 0);
+		return;
+	}
+	/* Behind others that wait for room, so that operations start in the order asked for. */
+	if (whi_likely(whi_fifo_empty(&u->backlog)))
+		sqe = get_sqe(u);
+	if (whi_likely(sqe))
+		fill_entry(u, op, sqe);
+	else
+		whi_fifo_push(&u->backlog, &op->link);
+}
+
+static bool queue_cancel(struct whi_uring *u, const struct whi_op *op)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+
+	if (!sqe)
+		return false;
+	io_uring_prep_cancel64(sqe, user_data_of(u, op), 0);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	sqe->user_data = IGNORED;
+	return true;
+}
+
+static void uring_cancel(struct whi_backend *backend, struct whi_op *op)
+{
+	struct whi_uring *u = uring_of(backend);
+
+	if (op->cancel_wanted || !whi_opdefs[op->kind].cancellable)
+		return;
+	op->cancel_wanted = true;
+	if (op->state != WHI_OP_INFLIGHT)
+		return;
+	whi_op_enter(op, WHI_OP_CANCELLING);
+	if (!queue_cancel(u, op))
+		u->cancels_deferred = true;
+}
+
+static void flush_backlog(struct whi_uring *u)
+{
+	while (!whi_fifo_empty(&u->backlog)) {
+		struct whi_op *op = whi_container_of(u->backlog.head, struct whi_op, link);
+		struct io_uring_sqe *sqe = op->cancel_wanted ? NULL : get_sqe(u);
+
+		if (!sqe && !op->cancel_wanted)
+			return;
+		whi_fifo_pop(&u->backlog);
+		if (sqe) {
+			fill_entry(u, op, sqe);
+		} else {
+			free_slot(u, op->slot);
+			whi_op_complete(op, -ECANCELED, 0);
+		}
+	}
+}
+
+/* Rare enough to look at every slot: asking again for some that were asked already is harmless. */
+static void flush_cancels(struct whi_uring *u)
+{
+	u->cancels_deferred = false;
+	for (uint32_t i = 0; i < u->slot_count; i++) {
+		struct whi_op *op = u->slots[i].op;
+
+		if (op && op->state == WHI_OP_CANCELLING && !queue_cancel(u, op))
+			u->cancels_deferred = true;
+	}
+}
+
+/* Waking */
+
+static void arm_wake(struct whi_uring *u)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+
+	u->wake_armed = sqe != NULL;
+	if (!sqe)
+		return;
+	io_uring_prep_read(sqe, u->wake_fd, &u->wake_value, sizeof(u->wake_value), 0);
+	sqe->user_data = TAG_WAKE;
+}
+
+static void uring_hurry(struct whi_backend *backend)
+{
+	uring_of(backend)->hurried = true;
+}
+
+static void uring_wake(struct whi_backend *backend)
+{
+	const uint64_t one = 1;
+	int saved = errno;
+	ssize_t r = write(uring_of(backend)->wake_fd, &one, sizeof(one));
+
+	/* A signal handler may have called us. */
+	errno = saved;
+	whi_assert(r == sizeof(one));
+}
+
+static void uring_wake_from(struct whi_backend *backend, struct whi_backend *from)
+{
+	struct whi_uring *u = uring_of(backend), *sender = uring_of(from);
+	struct io_uring_sqe *sqe = NULL;
+
+	if (sender->supported[IORING_OP_MSG_RING])
+		sqe = get_sqe(sender);
+	if (!sqe) {
+		uring_wake(backend);
+		return;
+	}
+	io_uring_prep_msg_ring(sqe, u->ring.ring_fd, 0, TAG_WAKE | 1, 0);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	sqe->user_data = TAG_PEER | (uint64_t)(uintptr_t)backend;
+}
+
+/* Completions */
+
+static unsigned flags_of(const struct io_uring_cqe *cqe)
+{
+	unsigned flags = 0;
+
+	if (cqe->flags & IORING_CQE_F_MORE)
+		flags |= WHI_OP_MORE;
+	if (cqe->flags & IORING_CQE_F_BUFFER)
+		flags |= WHI_OP_BUFFER;
+	if (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY)
+		flags |= WHI_OP_SOCK_MORE;
+	return flags;
+}
+
+static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
+{
+	uint32_t index = (uint32_t)cqe->user_data;
+	struct whi_op *op = index < u->slot_count ? u->slots[index].op : NULL;
+
+	if (whi_unlikely(!op || cqe->user_data != user_data_of(u, op))) {
+		u->base.stats.stale++;
+		return;
+	}
+	u->base.stats.completions++;
+	if (op->quiet) {
+		op->result = cqe->res;
+		return;
+	}
+	op->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		free_slot(u, index);
+	whi_op_complete(op, cqe->res, flags_of(cqe));
+}
+
+static void dispatch(struct whi_uring *u, const struct io_uring_cqe *cqe)
+{
+	switch (cqe->user_data & TAG_MASK) {
+	case TAG_OP:
+		complete_op(u, cqe);
+		break;
+	case TAG_PEER:
+		/* Only failures arrive. */
+		uring_wake((struct whi_backend *)(uintptr_t)(cqe->user_data & ~TAG_MASK));
+		break;
+	case TAG_MESSAGE:
+		if (cqe->user_data != IGNORED && u->opts.on_message)
+			u->opts.on_message(u->opts.arg, cqe->user_data & ~TAG_MASK, cqe->res);
+		break;
+	case TAG_WAKE:
+		if (cqe->user_data == TAG_WAKE)
+			u->wake_armed = false;
+		break;
+	}
+}
+
+static void reap(struct whi_uring *u)
+{
+	struct io_uring_cq *cq = &u->ring.cq;
+	unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
+
+	for (; head != tail; head++) {
+		/* A copy: `done` may enter the kernel, which then may reuse the entry. */
+		struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
+
+		io_uring_smp_store_release(cq->khead, head + 1);
+		dispatch(u, &cqe);
+	}
+}
+
+/* Reap, and complete the quiet operations that the kernel has tried: it posts what did not succeed
+ * before it lets us see their entries as consumed. So what is consumed is looked at before the
+ * completions are, and counts for nothing while some of them still wait outside of the queue. */
+static void reap_all(struct whi_uring *u)
+{
+	bool overflowed = IO_URING_READ_ONCE(*u->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
+	uint32_t consumed = io_uring_smp_load_acquire(u->ring.sq.khead);
+
+	reap(u);
+	if (whi_unlikely(overflowed)) {
+		u->base.stats.cq_overflows++;
+		u->hurried = true;
+		return;
+	}
+	while (!whi_fifo_empty(&u->quiet)) {
+		struct whi_op *op = whi_container_of(u->quiet.head, struct whi_op, link);
+		int32_t result = op->result;
+
+		if ((int32_t)(consumed - op->sq_index) < 0)
+			break;
+		whi_fifo_pop(&u->quiet);
+		free_slot(u, op->slot);
+		whi_op_complete(op, result == QUIET_SUCCESS ? (int32_t)op->rw.len : result, 0);
+	}
+}
+
+static bool kernel_has_more(const struct whi_uring *u)
+{
+	unsigned flags = IO_URING_READ_ONCE(*u->ring.sq.kflags);
+
+	return flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
+}
+
+static int uring_turn(struct whi_backend *backend, uint64_t timeout_ns)
+{
+	struct whi_uring *u = uring_of(backend);
+	int r = 0;
+
+	if (whi_unlikely(!whi_fifo_empty(&u->backlog)))
+		flush_backlog(u);
+	if (whi_unlikely(u->cancels_deferred))
+		flush_cancels(u);
+	if (whi_unlikely(!u->wake_armed))
+		arm_wake(u);
+	if (timeout_ns != 0 && io_uring_cq_ready(&u->ring) == 0 && u->wake_armed &&
+	    !u->cancels_deferred && !u->hurried)
+		r = enter(u, 1, timeout_ns);
+	else if (io_uring_sq_ready(&u->ring) || kernel_has_more(u))
+		r = enter(u, 0, 0);
+	u->hurried = false;
+	reap_all(u);
+	/* Timed out, interrupted, or the kernel wanted its completions reaped first: go on. */
+	if (r == -ETIME || r == -EINTR || r == -EBUSY || r == -EAGAIN)
+		r = 0;
+	return r < 0 ? r : 0;
+}
+
+/* Buffers */
+
+static int uring_bufs_open(struct whi_backend *backend, uint32_t count)
+{
+	struct whi_uring *u = uring_of(backend);
+	int r = 0;
+
+	u->bufs = io_uring_setup_buf_ring(&u->ring, count, 0, 0, &r);
+	if (!u->bufs)
+		return r;
+	u->buf_count = count;
+	return 0;
+}
+
+static void uring_buf_give(struct whi_backend *backend, uint16_t index, void *buf, uint32_t len)
+{
+	struct whi_uring *u = uring_of(backend);
+
+	io_uring_buf_ring_add(u->bufs, buf, len, index, io_uring_buf_ring_mask(u->buf_count), 0);
+	io_uring_buf_ring_advance(u->bufs, 1);
+}
+
+static int uring_address(struct whi_backend *backend)
+{
+	return uring_of(backend)->ring.ring_fd;
+}
+
+/* Life */
+
+static int uring_open(const struct whi_backend_opts *opts, struct whi_backend **ret)
+{
+	struct whi_uring *u = whi_calloc(1, sizeof(*u));
+	int r;
+
+	if (!u)
+		return -ENOMEM;
+	u->base.ops = &whi_backend_uring;
+	u->opts = *opts;
+	u->free_slot = (uint32_t)NO_SLOT;
+	/* Not O_NONBLOCK: the ring would not wait for it. */
+	u->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (u->wake_fd < 0) {
+		r = -errno;
+		goto err_free;
+	}
+	r = whi_uring_ring_open(u);
+	if (r < 0)
+		goto err_eventfd;
+	r = grow_slots(u);
+	if (r < 0)
+		goto err_ring;
+	*ret = &u->base;
+	return 0;
+
+err_ring:
+	whi_uring_ring_close(u);
+err_eventfd:
+	close(u->wake_fd);
+err_free:
+	whi_free(u);
+	return r;
+}
+
+/* The read of wake_fd is in flight and points into `u`; so may operations on descriptors that
+ * their user never closed. The kernel lets go of all memory before any is freed. */
+static void drain(struct whi_uring *u)
+{
+	for (uint32_t i = 0; i < u->slot_count; i++)
+		if (u->slots[i].op)
+			uring_cancel(&u->base, u->slots[i].op);
+	uring_wake(&u->base);
+	while (u->wake_armed || u->base.stats.inflight) {
+		flush_backlog(u);
+		if (u->cancels_deferred)
+			flush_cancels(u);
+		enter(u, 1, DRAIN_STEP_NS);
+		reap_all(u);
+	}
+}
+
+static void uring_close(struct whi_backend *backend)
+{
+	struct whi_uring *u = uring_of(backend);
+
+	drain(u);
+	if (u->bufs)
+		io_uring_free_buf_ring(&u->ring, u->bufs, u->buf_count, 0);
+	whi_uring_ring_close(u);
+	close(u->wake_fd);
+	whi_free(u->slots);
+	whi_free(u);
+}
+
+const struct whi_backend_ops whi_backend_uring = {
+	.name = "uring",
+	.open = uring_open,
+	.close = uring_close,
+	.submit = uring_submit,
+	.cancel = uring_cancel,
+	.turn = uring_turn,
+	.hurry = uring_hurry,
+	.wake = uring_wake,
+	.wake_from = uring_wake_from,
+	.bufs_open = uring_bufs_open,
+	.buf_give = uring_buf_give,
+	.address = uring_address,
+};

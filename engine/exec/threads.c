@@ -1,0 +1,262 @@
+/*
+ * The thread executor: threads that take jobs from one queue.
+ *
+ * A job lives in the frame of the task that waits for it, so offloading allocates nothing. The
+ * queue is bounded; jobs beyond stand in line, each with its task suspended, and move up as jobs
+ * are taken.
+ *
+ * Invariants
+ * 1. A job is on the queue or in line exactly while its state is WAITING; the state changes under
+ *    the lock. So a cancellation either removes it, or comes too late and waits.
+ * 2. After a worker has posted a job it does not touch it again: the task may have left.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <whorl/exec.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "loop/loop.h"
+
+enum { THREADS_MAX = 1024, QUEUE_MAX = 1024, NAME_MAX_BYTES = 12 };
+
+enum job_state { JOB_WAITING, JOB_TAKEN, JOB_REMOVED };
+
+struct job {
+	struct whi_list link;
+	struct wh_post post; /* back to `loop` */
+	struct wh_loop *loop;
+	struct wh_executor *executor;
+	struct whi_wait wait;
+	wh_job_fn fn;
+	void *arg;
+	int result;
+	enum job_state state;
+	bool queued; /* on the queue, no longer in line */
+};
+
+struct wh_executor {
+	pthread_mutex_t lock; /* of everything below but the threads */
+	pthread_cond_t work;
+	struct whi_list queue;
+	struct whi_list line; /* behind the queue, which is full */
+	uint32_t queued;
+	uint32_t queue_max;
+	uint32_t idle; /* workers that wait for work */
+	bool closing;
+	uint32_t thread_count;
+	char name[NAME_MAX_BYTES];
+	pthread_t threads[];
+};
+
+static void enqueue(struct wh_executor *executor, struct job *job)
+{
+	job->queued = true;
+	executor->queued++;
+	whi_list_append(&executor->queue, &job->link);
+}
+
+/* A job has left the queue: the first in line takes its place. */
+static void move_up(struct wh_executor *executor)
+{
+	struct whi_list *next = whi_list_pop(&executor->line);
+
+	executor->queued--;
+	if (next)
+		enqueue(executor, whi_container_of(next, struct job, link));
+}
+
+static struct job *take(struct wh_executor *executor)
+{
+	struct whi_list *node = whi_list_pop(&executor->queue);
+	struct job *job;
+
+	if (!node)
+		return NULL;
+	job = whi_container_of(node, struct job, link);
+	job->state = JOB_TAKEN;
+	move_up(executor);
+	return job;
+}
+
+/* NULL: the executor is closing and nothing is left to do. */
+static struct job *wait_for_job(struct wh_executor *executor)
+{
+	struct job *job;
+
+	pthread_mutex_lock(&executor->lock);
+	while (!(job = take(executor)) && !executor->closing) {
+		executor->idle++;
+		pthread_cond_wait(&executor->work, &executor->lock);
+		executor->idle--;
+	}
+	pthread_mutex_unlock(&executor->lock);
+	return job;
+}
+
+static void *work(void *arg)
+{
+	struct wh_executor *executor = arg;
+	struct job *job;
+
+	while ((job = wait_for_job(executor))) {
+		job->result = job->fn(job->arg);
+		whi_loop_post(job->loop, &job->post);
+	}
+	return NULL;
+}
+
+/* Signals are for the program's own threads. */
+static int start_thread(struct wh_executor *executor, unsigned index)
+{
+	char name[16];
+	sigset_t all, old;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&executor->threads[index], NULL, work, executor);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0)
+		return -r;
+	snprintf(name, sizeof(name), "%.*s-%u", NAME_MAX_BYTES - 1, executor->name, index);
+	pthread_setname_np(executor->threads[index], name);
+	return 0;
+}
+
+static uint32_t cpus_allowed(void)
+{
+	cpu_set_t allowed;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+		return 1;
+	return (uint32_t)CPU_COUNT(&allowed);
+}
+
+static struct wh_executor *new_executor(const struct wh_executor_opts *opts, uint32_t threads)
+{
+	struct wh_executor *executor =
+		whi_calloc(1, sizeof(*executor) + threads * sizeof(executor->threads[0]));
+
+	if (!executor)
+		return NULL;
+	pthread_mutex_init(&executor->lock, NULL);
+	pthread_cond_init(&executor->work, NULL);
+	whi_list_init(&executor->queue);
+	whi_list_init(&executor->line);
+	executor->queue_max = opts->queue_max ? opts->queue_max : QUEUE_MAX;
+	snprintf(executor->name, sizeof(executor->name), "%s", opts->name ? opts->name : "whorl");
+	return executor;
+}
+
+int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **ret)
+{
+	const struct wh_executor_opts defaults = {0};
+	struct wh_executor *executor;
+	uint32_t threads;
+
+	opts = opts ? opts : &defaults;
+	threads = opts->threads ? opts->threads : cpus_allowed();
+	if (threads > THREADS_MAX)
+		return -EINVAL;
+	executor = new_executor(opts, threads);
+	if (!executor)
+		return -ENOMEM;
+	for (; executor->thread_count < threads; executor->thread_count++) {
+		int r = start_thread(executor, executor->thread_count);
+
+		if (r < 0) {
+			wh_executor_close(executor);
+			return r;
+		}
+	}
+	*ret = executor;
+	return 0;
+}
+
+void wh_executor_close(struct wh_executor *executor)
+{
+	pthread_mutex_lock(&executor->lock);
+	executor->closing = true;
+	pthread_cond_broadcast(&executor->work);
+	pthread_mutex_unlock(&executor->lock);
+	for (uint32_t i = 0; i < executor->thread_count; i++)
+		pthread_join(executor->threads[i], NULL);
+	pthread_cond_destroy(&executor->work);
+	pthread_mutex_destroy(&executor->lock);
+	whi_free(executor);
+}
+
+unsigned wh_executor_threads(const struct wh_executor *executor)
+{
+	return executor->thread_count;
+}
+
+static void finished(struct wh_post *post)
+{
+	whi_task_wake(&whi_container_of(post, struct job, post)->wait);
+}
+
+static void remove_job(struct whi_wait *wait)
+{
+	struct job *job = whi_container_of(wait, struct job, wait);
+	struct wh_executor *executor = job->executor;
+	bool removed;
+
+	pthread_mutex_lock(&executor->lock);
+	removed = job->state == JOB_WAITING;
+	if (removed) {
+		job->state = JOB_REMOVED;
+		whi_list_remove(&job->link);
+		if (job->queued)
+			move_up(executor);
+	}
+	pthread_mutex_unlock(&executor->lock);
+	if (removed)
+		whi_task_wake(wait);
+}
+
+static void submit(struct wh_executor *executor, struct job *job)
+{
+	bool wake;
+
+	pthread_mutex_lock(&executor->lock);
+	whi_assert(!executor->closing);
+	if (executor->queued < executor->queue_max)
+		enqueue(executor, job);
+	else
+		whi_list_append(&executor->line, &job->link);
+	wake = executor->idle > 0;
+	pthread_mutex_unlock(&executor->lock);
+	if (wake)
+		pthread_cond_signal(&executor->work);
+}
+
+int wh_offload(struct wh_executor *executor, wh_job_fn fn, void *arg, int *ret_result)
+{
+	struct job job = {
+		.post.fn = finished,
+		.loop = whi_loop_self(),
+		.executor = executor,
+		.wait = {.what = "offload", .interrupt = remove_job},
+		.fn = fn,
+		.arg = arg,
+		.state = JOB_WAITING,
+	};
+	int r = whi_task_check();
+
+	if (r < 0)
+		return r;
+	submit(executor, &job);
+	whi_task_suspend(&job.wait);
+	if (job.state == JOB_REMOVED)
+		return whi_task_check();
+	if (ret_result)
+		*ret_result = job.result;
+	return 0;
+}

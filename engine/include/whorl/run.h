@@ -1,0 +1,147 @@
+/*
+ * The runtime: loops, one a thread, and what crosses from one to another.
+ */
+#ifndef WHORL_RUN_H
+#define WHORL_RUN_H
+
+#include <whorl/api.h>
+#include <whorl/task.h>
+
+struct wh_loop;
+
+/* Options of wh_run. {0} is valid and means the defaults; each limit has its name here. */
+struct wh_run_opts {
+	uint32_t loops;	      /* default: the CPUs this process may use */
+	bool pin;	      /* tie loop i to the i-th CPU allowed */
+	bool keep_signals;    /* leave SIGINT, SIGTERM and SIGSEGV as they are */
+	const char *backend;  /* "uring"; default: $WHORL_BACKEND, else the best there is */
+	size_t stack_bytes;   /* of a task; default 64 KiB */
+	uint32_t tasks_max;   /* per loop; default 4,194,304 */
+	uint32_t ops_max;     /* in flight per loop; default 4,194,304 */
+	uint32_t sq_entries;  /* submission queue per loop; default 256 */
+	uint32_t cq_entries;  /* completion queue per loop; default 4,096 */
+	uint32_t buf_count;   /* receive buffers shared by a loop's sockets, a power of two;
+				 default 1,024 */
+	uint32_t buf_bytes;   /* size of each; default 4,096 */
+	uint32_t stacks_warm; /* free stacks that keep their memory, per loop and size;
+				 default 1,024 */
+};
+
+/**
+ * Run `fn(arg)` as the first task of a new runtime, on its loop 0, which is the calling thread.
+ * Ends when that task and all others have ended, on every loop. The first SIGINT or SIGTERM cancels
+ * everything; a second one has its ordinary effect.
+ *
+ * Returns    0 once all has ended, with the first task's result in `*ret_result` (may be NULL).
+ * Errors     nothing has run in these cases:
+ *            -ENOSYS, -EPERM   the kernel refuses io_uring; wh_run_advice says what to do
+ *            -ENOMEM   out of memory, or of locked memory for the ring (ulimit -l)
+ *            -EMFILE   no file descriptor left for the ring
+ *            -EINVAL   an option out of range, or an unknown backend
+ *            -EBUSY    called from inside a runtime
+ */
+WH_API int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result);
+
+/** One sentence for a person: why wh_run returned `err`, and the cure. Never NULL. */
+WH_API const char *wh_run_advice(int err);
+
+/** The signal that cancelled the runtime, or 0. */
+WH_API int wh_run_signal(void);
+
+/** Number of loops of the runtime the caller is in; 0 outside. */
+WH_API unsigned wh_loop_count(void);
+
+/** Loop `index` of the runtime the caller is in, NULL if there is no such loop. */
+WH_API struct wh_loop *wh_loop_at(unsigned index);
+
+/** The loop of the calling thread, NULL outside of any. */
+WH_API struct wh_loop *wh_loop_self(void);
+
+WH_API unsigned wh_loop_index(const struct wh_loop *loop);
+
+/* A message to a loop. The sender owns the memory until `fn` is called, then the receiver does. */
+struct wh_post {
+	struct wh_post *next; /* the engine's */
+	/* Runs on the loop's thread, outside of any task: it must not suspend. */
+	void (*fn)(struct wh_post *post);
+};
+
+/**
+ * Have `post->fn(post)` called on `loop`'s thread. Posts of one thread keep their order. Costs a
+ * system call only if the loop sleeps.
+ *
+ * Returns    0.
+ * Errors     -ESHUTDOWN   the runtime is ending: `fn` will not be called
+ * Context    any thread, while the runtime runs.
+ */
+WH_API int wh_loop_post(struct wh_loop *loop, struct wh_post *post);
+
+/**
+ * Start a task on `loop`, in that loop's root scope: the runtime does not end before it, and its
+ * failure cancels the runtime unless `opts` of wh_run say otherwise. `opts->ret_task` must be NULL.
+ *
+ * Returns    0 once the request is on its way. If the task then cannot be started for want of
+ *            memory, that counts as its failure.
+ * Errors     -ENOMEM, -ESHUTDOWN, -EINVAL
+ * Context    any thread, while the runtime runs.
+ */
+WH_API int wh_loop_spawn(struct wh_loop *loop, wh_task_fn fn, void *arg,
+			 const struct wh_spawn_opts *opts);
+
+/**
+ * Run `fn(arg)` in a task on `loop` and wait for it. The caller's cancellation travels along.
+ *
+ * Suspends   the calling task until it has ended, also when cancelled.
+ * Returns    0, with its result in `*ret_result` (may be NULL).
+ * Errors     -ENOMEM, -EAGAIN   it could not be started
+ *            -ECANCELED, -ETIMEDOUT   the caller was cancelled before it was started
+ *            -ESHUTDOWN
+ * Context    a task.
+ */
+WH_API int wh_loop_call(struct wh_loop *loop, wh_task_fn fn, void *arg, int *ret_result);
+
+/* Counters of one loop since it started. */
+struct wh_loop_stats {
+	uint64_t turns;
+	uint64_t enters;	/* system calls of the backend that submit or wait */
+	uint64_t ops_submitted;
+	uint64_t completions;
+	uint64_t cq_overflows;	/* turns that found the completion queue overflowed */
+	uint64_t bufs_exhausted; /* receives that were parked because no buffer was free */
+	uint64_t accept_backoffs; /* accepts that waited because of EMFILE and the like */
+	uint64_t wakes_sent;	/* system calls to wake this loop from another thread */
+	uint64_t switches;
+	uint64_t tasks_spawned;
+	uint32_t tasks_live;
+	uint32_t ops_inflight;
+};
+
+/** Copy the counters of the calling thread's loop. Context: on a loop. */
+WH_API void wh_loop_stats(struct wh_loop_stats *ret);
+
+/* One thing the kernel may offer. */
+struct wh_feature {
+	const char *name;
+	bool available; /* found by trying it */
+	bool used;	/* the engine will use it */
+	const char *why;
+};
+
+enum { WH_FEATURES_MAX = 48 };
+
+/**
+ * Find out what io_uring offers here, by doing.
+ *
+ * Returns    the number of features put into `ret`, at most WH_FEATURES_MAX.
+ * Errors     as wh_run when there is no io_uring at all
+ * Context    any thread, in or out of a runtime. Takes a few milliseconds; blocks.
+ */
+WH_API int wh_probe(struct wh_feature ret[WH_FEATURES_MAX]);
+
+/** Name of the backend of the runtime the caller is in, "none" outside. */
+WH_API const char *wh_backend_name(void);
+
+/** The library's version, "MAJOR.MINOR.PATCH". */
+WH_API const char *wh_version(void);
+
+#endif

@@ -1,0 +1,14 @@
+/* All of whorl. */
+#ifndef WHORL_WHORL_H
+#define WHORL_WHORL_H
+
+#include <whorl/api.h>
+#include <whorl/exec.h>
+#include <whorl/file.h>
+#include <whorl/mapreduce.h>
+#include <whorl/run.h>
+#include <whorl/scope.h>
+#include <whorl/sock.h>
+#include <whorl/task.h>
+
+#endif

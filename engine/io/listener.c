@@ -1,0 +1,439 @@
+/*
+ * Listeners: one multishot accept, and the connections it has brought until somebody takes them.
+ *
+ * Invariants
+ * 1. The accept is in the kernel exactly while `armed`. It is armed by a task that waits and finds
+ *    nothing, and stopped when WAITING_MAX connections wait: further ones stay in the backlog.
+ * 2. When descriptors or memory are out, accepting pauses for PAUSE_NS: armed again at once it
+ *    would fail at once.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "io/sock.h"
+
+enum { WAITING_MAX = 256, CONNECTIONS_MAX = 1000000, BACKLOG = 65535 };
+
+#define PAUSE_NS (20 * WH_MS)
+
+struct wh_listener {
+	struct whi_op op;
+	int fd;
+	bool armed;
+	bool accepting; /* a task is in wh_accept */
+	int32_t error;	/* of the last accept that ended, until reported */
+	uint32_t waiting;
+	struct whi_list accepted; /* of struct wh_sock */
+	struct whi_wait *waiter;
+	struct wh_loop *loop;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1]; /* to remove; "": none */
+};
+
+/* Opening */
+
+static int await_socket(int domain)
+{
+	struct whi_op op = {
+		.kind = WHI_OP_SOCKET,
+		.socket.domain = domain,
+		.socket.type = SOCK_STREAM | SOCK_CLOEXEC,
+	};
+
+	return whi_await(&op);
+}
+
+static int await_bind(int fd, const struct wh_addr *addr)
+{
+	struct whi_op op = {
+		.kind = WHI_OP_BIND,
+		.fd = fd,
+		.addr.addr = (struct sockaddr *)(uintptr_t)&addr->storage,
+		.addr.len = addr->len,
+	};
+
+	return whi_await(&op);
+}
+
+/* A socket file is stale if it refuses connections: its process has died. */
+static bool remove_stale(const struct wh_addr *addr)
+{
+	const struct sockaddr_un *un = (const void *)&addr->storage;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool stale;
+
+	if (fd < 0)
+		return false;
+	stale = connect(fd, (const struct sockaddr *)un, addr->len) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return stale && unlink(un->sun_path) == 0;
+}
+
+static bool is_path(const struct wh_addr *addr)
+{
+	const struct sockaddr_un *un = (const void *)&addr->storage;
+
+	return un->sun_family == AF_UNIX && un->sun_path[0] != '\0';
+}
+
+static int bind_addr(int fd, const struct wh_addr *addr, const struct wh_listen_opts *opts)
+{
+	int one = 1;
+	int r;
+
+	if (addr->storage.ss_family != AF_UNIX) {
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		/* Accepted connections inherit it. */
+		if (!opts->nagle)
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		if (opts->reuse_port &&
+		    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
+			return -errno;
+	}
+	r = await_bind(fd, addr);
+	if (r == -EADDRINUSE && is_path(addr) && !opts->keep_path && remove_stale(addr))
+		r = await_bind(fd, addr);
+	return r;
+}
+
+static int listen_fd(int fd, const struct wh_addr *addr, const struct wh_listen_opts *opts)
+{
+	/* The kernel cuts it down to somaxconn. */
+	struct whi_op op = {
+		.kind = WHI_OP_LISTEN,
+		.fd = fd,
+		.arg.value = opts->backlog ? opts->backlog : BACKLOG,
+	};
+	int r = bind_addr(fd, addr, opts);
+
+	return r < 0 ? r : whi_await(&op);
+}
+
+static void accepted(struct whi_op *op);
+
+static struct wh_listener *new_listener(int fd, const struct wh_addr *addr)
+{
+	struct wh_listener *listener = whi_calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return NULL;
+	listener->fd = fd;
+	listener->loop = whi_loop_self();
+	whi_list_init(&listener->accepted);
+	listener->op.kind = WHI_OP_ACCEPT_MULTI;
+	listener->op.fd = fd;
+	listener->op.addr.flags = SOCK_CLOEXEC;
+	listener->op.done = accepted;
+	if (is_path(addr))
+		snprintf(listener->path, sizeof(listener->path), "%s",
+			 ((const struct sockaddr_un *)(const void *)&addr->storage)->sun_path);
+	return listener;
+}
+
+int wh_listen(const struct wh_addr *addr, const struct wh_listen_opts *opts,
+	      struct wh_listener **ret)
+{
+	const struct wh_listen_opts defaults = {0};
+	struct wh_listener *listener;
+	int fd = await_socket(addr->storage.ss_family);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = listen_fd(fd, addr, opts ? opts : &defaults);
+	if (r < 0)
+		goto err;
+	listener = new_listener(fd, addr);
+	if (!listener) {
+		r = -ENOMEM;
+		goto err;
+	}
+	*ret = listener;
+	return 0;
+
+err:
+	close(fd);
+	return r;
+}
+
+int wh_listen_fd(int fd, struct wh_listener **ret)
+{
+	const struct wh_addr none = {0};
+	socklen_t len = sizeof(int);
+	int listening;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+		return -errno;
+	if (!listening)
+		return -EINVAL;
+	*ret = new_listener(fd, &none);
+	return *ret ? 0 : -ENOMEM;
+}
+
+int wh_listener_addr(const struct wh_listener *listener, struct wh_addr *ret)
+{
+	ret->len = sizeof(ret->storage);
+	return getsockname(listener->fd, (struct sockaddr *)&ret->storage, &ret->len) < 0 ? -errno
+											  : 0;
+}
+
+int wh_listener_fd(const struct wh_listener *listener)
+{
+	return listener->fd;
+}
+
+/* Accepting */
+
+static void wake_waiter(struct wh_listener *listener)
+{
+	struct whi_wait *waiter = listener->waiter;
+
+	listener->waiter = NULL;
+	if (waiter && waiter->task)
+		whi_task_wake(waiter);
+}
+
+static void arm(struct wh_listener *listener)
+{
+	listener->armed = true;
+	listener->error = 0;
+	listener->op.state = WHI_OP_IDLE;
+	listener->loop->backend->ops->submit(listener->loop->backend, &listener->op);
+}
+
+static void keep(struct wh_listener *listener, int fd)
+{
+	struct wh_sock *sock = whi_sock_new(fd);
+
+	if (!sock) {
+		close(fd);
+		listener->error = -ENOMEM;
+		return;
+	}
+	whi_list_append(&listener->accepted, &sock->link);
+	listener->waiting++;
+}
+
+static void accepted(struct whi_op *op)
+{
+	struct wh_listener *listener = whi_container_of(op, struct wh_listener, op);
+
+	if (op->result >= 0)
+		keep(listener, op->result);
+	else
+		listener->error = op->result;
+	if (!whi_op_pending(op))
+		listener->armed = false;
+	else if (listener->waiting >= WAITING_MAX)
+		listener->loop->backend->ops->cancel(listener->loop->backend, op);
+	wake_waiter(listener);
+}
+
+struct acceptor {
+	struct whi_wait wait;
+	struct wh_listener *listener;
+};
+
+static void acceptor_interrupted(struct whi_wait *wait)
+{
+	wake_waiter(whi_container_of(wait, struct acceptor, wait)->listener);
+}
+
+static int wait_accepted(struct wh_listener *listener)
+{
+	struct acceptor acceptor = {{.what = "accept", .interrupt = acceptor_interrupted},
+				    listener};
+	int r = whi_task_check();
+
+	if (r < 0)
+		return r;
+	listener->waiter = &acceptor.wait;
+	if (!listener->armed)
+		arm(listener);
+	if (listener->waiter)
+		whi_task_suspend(&acceptor.wait);
+	return acceptor.wait.interrupted ? whi_task_check() : 0;
+}
+
+static bool out_of_resources(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+}
+
+/* Errors of one connection, which accept(2) reports for the next: the listener is fine. */
+static bool is_fatal(int error)
+{
+	return error == -EBADF || error == -EINVAL || error == -ENOTSOCK || error == -EOPNOTSUPP ||
+	       error == -EFAULT;
+}
+
+static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
+{
+	for (;;) {
+		struct whi_list *node = whi_list_pop(&listener->accepted);
+		int r = 0;
+
+		if (node) {
+			listener->waiting--;
+			*ret = whi_container_of(node, struct wh_sock, link);
+			return 0;
+		}
+		if (is_fatal(listener->error))
+			return listener->error;
+		if (out_of_resources(listener->error)) {
+			listener->error = 0;
+			listener->loop->accept_backoffs++;
+			r = wh_sleep(PAUSE_NS);
+		}
+		if (r == 0)
+			r = wait_accepted(listener);
+		if (r < 0)
+			return r;
+	}
+}
+
+int wh_accept(struct wh_listener *listener, struct wh_sock **ret)
+{
+	int r;
+
+	if (listener->accepting)
+		return -EBUSY;
+	listener->accepting = true;
+	r = next_accepted(listener, ret);
+	listener->accepting = false;
+	return r;
+}
+
+static void stop_accepting(struct wh_listener *listener)
+{
+	struct whi_wait wait = {.what = "accept to stop"};
+	struct whi_list *node;
+
+	while (listener->armed) {
+		listener->loop->backend->ops->cancel(listener->loop->backend, &listener->op);
+		listener->waiter = &wait;
+		whi_task_suspend(&wait);
+	}
+	while ((node = whi_list_pop(&listener->accepted)))
+		whi_sock_discard(whi_container_of(node, struct wh_sock, link));
+}
+
+void wh_listener_close(struct wh_listener *listener)
+{
+	whi_assert(!listener->accepting);
+	stop_accepting(listener);
+	if (listener->path[0])
+		unlink(listener->path);
+	close(listener->fd);
+	whi_free(listener);
+}
+
+/* Serving */
+
+struct server {
+	wh_conn_fn fn;
+	void *arg;
+	uint32_t connections;
+	uint32_t connections_max;
+	size_t stack_bytes;
+	struct whi_wait *waiter; /* the accepting task, while at the maximum */
+	struct wh_scope scope;
+};
+
+static void wake_server(struct server *server)
+{
+	struct whi_wait *waiter = server->waiter;
+
+	server->waiter = NULL;
+	if (waiter)
+		whi_task_wake(waiter);
+}
+
+static int serve_connection(void *arg)
+{
+	struct wh_sock *sock = arg;
+	struct server *server = sock->server;
+
+	server->fn(sock, server->arg);
+	server->connections--;
+	wake_server(server);
+	return 0;
+}
+
+struct pause {
+	struct whi_wait wait;
+	struct server *server;
+};
+
+static void pause_interrupted(struct whi_wait *wait)
+{
+	wake_server(whi_container_of(wait, struct pause, wait)->server);
+}
+
+static int wait_for_room(struct server *server)
+{
+	struct pause pause = {{.what = "connections_max", .interrupt = pause_interrupted}, server};
+
+	while (server->connections >= server->connections_max) {
+		int r = whi_task_check();
+
+		if (r < 0)
+			return r;
+		server->waiter = &pause.wait;
+		whi_task_suspend(&pause.wait);
+	}
+	return 0;
+}
+
+/* Out of memory or at the limit of tasks: the connection waits until there is room again. */
+static int start_connection(struct server *server, struct wh_sock *sock)
+{
+	int r;
+
+	sock->server = server;
+	for (;;) {
+		r = wh_spawn(&server->scope, serve_connection, sock, .name = "connection",
+			     .stack_bytes = server->stack_bytes);
+		if (r >= 0)
+			break;
+		sock->loop->accept_backoffs++;
+		r = wh_sleep(PAUSE_NS);
+		if (r < 0)
+			return r;
+	}
+	server->connections++;
+	return 0;
+}
+
+int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
+	     const struct wh_serve_opts *opts)
+{
+	struct server server = {.fn = fn, .arg = arg, .connections_max = CONNECTIONS_MAX};
+	struct wh_sock *sock;
+	int r;
+
+	if (opts && opts->connections_max)
+		server.connections_max = opts->connections_max;
+	if (opts)
+		server.stack_bytes = opts->stack_bytes;
+	wh_scope_open(&server.scope, &(struct wh_scope_opts){.keep_siblings = true});
+	for (;;) {
+		r = wait_for_room(&server);
+		if (r == 0)
+			r = wh_accept(listener, &sock);
+		if (r < 0)
+			break;
+		r = start_connection(&server, sock);
+		if (r < 0) {
+			whi_sock_discard(sock);
+			break;
+		}
+	}
+	wh_scope_close(&server.scope);
+	return r;
+}

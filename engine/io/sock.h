@@ -1,0 +1,33 @@
+/* Sockets inside the engine. */
+#pragma once
+
+#include <whorl/sock.h>
+
+#include "io/stream.h"
+#include "loop/loop.h"
+
+struct wh_sock {
+	int fd;
+	bool closing;
+	bool receiving; /* a task is in a receive call */
+	bool sending;
+	struct wh_loop *loop;
+	struct whi_op *recv_op; /* what these tasks wait for, if it is an operation */
+	struct whi_op *send_op;
+	struct whi_wait *closer;
+	uint64_t bytes_sent;
+	struct whi_op view_op;	  /* the send of a view, while `view_pending` */
+	bool view_pending;
+	uint16_t view_buf;	  /* to be given back */
+	int32_t send_error;	  /* of a view, for the next send; 0: none */
+	struct whi_wait *flusher; /* waits until no view is pending */
+	struct whi_list link; /* on a listener, until accepted */
+	void *server;	      /* wh_serve's, if it runs this connection */
+	struct whi_stream stream;
+};
+
+/* Wrap `fd`. NULL: no memory; `fd` is still the caller's. */
+struct wh_sock *whi_sock_new(int fd);
+
+/* Without waiting: for one that was never used. */
+void whi_sock_discard(struct wh_sock *sock);

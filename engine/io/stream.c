@@ -1,0 +1,205 @@
+/*
+ * Receive streams.
+ *
+ * Invariants
+ * 1. The multishot receive is in the kernel exactly while the state is ARMED or STOPPING.
+ * 2. It is armed only by a task that waits and finds nothing: a slow consumer stops taking buffers
+ *    at CHAIN_MAX, and what it has not taken stays in the socket, where it slows the sender down.
+ * 3. A buffer with data is on one chain or lent to a user.
+ */
+#include "io/stream.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+
+/* Buffers that one socket may hold undelivered before its receive is stopped. */
+enum { CHAIN_MAX = 16 };
+
+static void arm(struct whi_stream *stream)
+{
+	struct whi_backend *backend = stream->loop->backend;
+
+	stream->state = WHI_STREAM_ARMED;
+	stream->started = true;
+	stream->op.state = WHI_OP_IDLE;
+	backend->ops->submit(backend, &stream->op);
+}
+
+static void retry(struct whi_parked *parked)
+{
+	arm(whi_container_of(parked, struct whi_stream, parked));
+}
+
+static void wake_waiter(struct whi_stream *stream)
+{
+	struct whi_wait *waiter = stream->waiter;
+
+	stream->waiter = NULL;
+	/* Without a task it is about to suspend: the completion came inside submit. */
+	if (waiter && waiter->task)
+		whi_task_wake(waiter);
+}
+
+static void chain(struct whi_stream *stream, uint16_t index, uint32_t len)
+{
+	struct whi_buf_meta *meta = stream->loop->bufs.meta;
+
+	meta[index] = (struct whi_buf_meta){.next = WHI_BUF_NONE, .len = len};
+	if (stream->head == WHI_BUF_NONE)
+		stream->head = index;
+	else
+		meta[stream->tail].next = index;
+	stream->tail = index;
+	stream->chained++;
+}
+
+static void accept_buffer(struct whi_stream *stream, const struct whi_op *op)
+{
+	whi_bufs_took(&stream->loop->bufs);
+	if (op->result > 0)
+		chain(stream, op->buffer, (uint32_t)op->result);
+	else
+		whi_bufs_give(&stream->loop->bufs, op->buffer);
+}
+
+/* The receive has left the kernel. */
+static void disarmed(struct whi_stream *stream, int result)
+{
+	stream->state = WHI_STREAM_OFF;
+	if (result == -ENOBUFS && stream->waiter && stream->chained == 0) {
+		stream->state = WHI_STREAM_PARKED;
+		whi_bufs_park(&stream->loop->bufs, &stream->parked);
+	} else if (result <= 0 && result != -ENOBUFS && result != -ECANCELED && result != -EINTR) {
+		stream->ended = true;
+		stream->end = result;
+	}
+}
+
+static void received(struct whi_op *op)
+{
+	struct whi_stream *stream = whi_container_of(op, struct whi_stream, op);
+
+	if (op->flags & WHI_OP_BUFFER)
+		accept_buffer(stream, op);
+	if (!whi_op_pending(op)) {
+		disarmed(stream, op->result);
+		if (stream->state == WHI_STREAM_PARKED)
+			return;
+	} else if (stream->chained >= CHAIN_MAX && stream->state == WHI_STREAM_ARMED) {
+		stream->state = WHI_STREAM_STOPPING;
+		stream->loop->backend->ops->cancel(stream->loop->backend, op);
+	}
+	wake_waiter(stream);
+}
+
+void whi_stream_init(struct whi_stream *stream, struct wh_loop *loop, int fd)
+{
+	memset(stream, 0, sizeof(*stream));
+	stream->op.kind = WHI_OP_RECV_MULTI;
+	stream->op.fd = fd;
+	stream->op.done = received;
+	stream->parked.retry = retry;
+	whi_list_init(&stream->parked.link);
+	stream->loop = loop;
+	stream->head = WHI_BUF_NONE;
+}
+
+ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *ret_index)
+{
+	const struct whi_bufs *bufs = &stream->loop->bufs;
+	uint16_t index = stream->head;
+	ssize_t len;
+
+	if (index == WHI_BUF_NONE)
+		return stream->ended ? stream->end : -EAGAIN;
+	len = (ssize_t)(bufs->meta[index].len - stream->consumed);
+	*ret_data = (char *)whi_bufs_data(bufs, index) + stream->consumed;
+	*ret_index = index;
+	stream->head = bufs->meta[index].next;
+	stream->consumed = 0;
+	stream->chained--;
+	return len;
+}
+
+ssize_t whi_stream_copy(struct whi_stream *stream, void *buf, size_t len)
+{
+	struct whi_bufs *bufs = &stream->loop->bufs;
+	uint16_t index = stream->head;
+	size_t there;
+	void *data;
+
+	if (index == WHI_BUF_NONE)
+		return stream->ended ? stream->end : -EAGAIN;
+	there = bufs->meta[index].len - stream->consumed;
+	if (len < there) {
+		memcpy(buf, (char *)whi_bufs_data(bufs, index) + stream->consumed, len);
+		stream->consumed += (uint32_t)len;
+		return (ssize_t)len;
+	}
+	whi_stream_take(stream, &data, &index);
+	memcpy(buf, data, there);
+	whi_bufs_give(bufs, index);
+	return (ssize_t)there;
+}
+
+static void unpark(struct whi_stream *stream)
+{
+	if (stream->state != WHI_STREAM_PARKED)
+		return;
+	whi_list_remove(&stream->parked.link);
+	stream->state = WHI_STREAM_OFF;
+}
+
+struct receive {
+	struct whi_wait wait;
+	struct whi_stream *stream;
+};
+
+void whi_stream_leave(struct whi_stream *stream)
+{
+	unpark(stream);
+	wake_waiter(stream);
+}
+
+static void receive_interrupted(struct whi_wait *wait)
+{
+	whi_stream_leave(whi_container_of(wait, struct receive, wait)->stream);
+}
+
+int whi_stream_wait(struct whi_stream *stream)
+{
+	struct receive receive = {{.what = "recv", .interrupt = receive_interrupted}, stream};
+	int r = whi_task_check();
+
+	if (r < 0)
+		return r;
+	r = whi_bufs_open(&stream->loop->bufs);
+	if (r < 0)
+		return r;
+	stream->waiter = &receive.wait;
+	if (stream->state == WHI_STREAM_OFF)
+		arm(stream);
+	/* Arming may have failed at once. */
+	if (stream->waiter)
+		whi_task_suspend(&receive.wait);
+	stream->waiter = NULL;
+	return receive.wait.interrupted ? whi_task_check() : 0;
+}
+
+void whi_stream_stop(struct whi_stream *stream)
+{
+	struct whi_wait wait = {.what = "recv to stop"};
+	uint16_t index;
+	void *data;
+
+	unpark(stream);
+	while (stream->state != WHI_STREAM_OFF) {
+		stream->loop->backend->ops->cancel(stream->loop->backend, &stream->op);
+		stream->waiter = &wait;
+		whi_task_suspend(&wait);
+	}
+	while (whi_stream_take(stream, &data, &index) > 0)
+		whi_bufs_give(&stream->loop->bufs, index);
+}

@@ -1,0 +1,195 @@
+/*
+ * The loop.
+ *
+ * Invariants
+ * 1. Sleeping is announced before the mailbox is looked at for the last time, and a post is made
+ *    before `sleeping` is looked at; with a full fence on both sides at least one of the two sees
+ *    the other, so no wake-up is lost.
+ * 2. Posts run on the loop's own stack, so they cannot suspend.
+ */
+#include "loop/loop.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+_Static_assert(offsetof(struct wh_loop, sched) == 0, "whi_loop_self casts");
+_Static_assert(sizeof(struct whi_qnode) == offsetof(struct wh_post, fn), "posts are queue nodes");
+
+int whi_loop_init(struct wh_loop *loop, const struct whi_loop_opts *opts)
+{
+	int r = opts->backend->open(&opts->backend_opts, &loop->backend);
+
+	if (r < 0)
+		return r;
+	whi_sched_init(&loop->sched, &opts->sched_opts);
+	whi_bufs_init(&loop->bufs, loop->backend, opts->buf_count, opts->buf_bytes);
+	return 0;
+}
+
+void whi_loop_fini(struct wh_loop *loop)
+{
+	loop->backend->ops->close(loop->backend);
+	whi_bufs_fini(&loop->bufs);
+	whi_sched_fini(&loop->sched);
+}
+
+void whi_loop_wake(struct wh_loop *loop)
+{
+	struct whi_sched *mine = whi_sched_self();
+
+	/* Pairs with the fence in wait_ns. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&loop->sleeping, memory_order_relaxed) == 0 ||
+	    atomic_exchange_explicit(&loop->sleeping, 0, memory_order_relaxed) == 0)
+		return;
+	atomic_fetch_add_explicit(&loop->wakes_sent, 1, memory_order_relaxed);
+	if (mine && mine != &loop->sched)
+		loop->backend->ops->wake_from(loop->backend, whi_loop_self()->backend);
+	else
+		loop->backend->ops->wake(loop->backend);
+}
+
+void whi_loop_post(struct wh_loop *loop, struct wh_post *post)
+{
+	whi_mpsc_push(&loop->mailbox, (struct whi_qnode *)(void *)post);
+	whi_loop_wake(loop);
+}
+
+void whi_loop_alert(struct wh_loop *loop)
+{
+	atomic_store(&loop->alerted, 1);
+	whi_loop_wake(loop);
+}
+
+void whi_loop_alert_from_signal(struct wh_loop *loop)
+{
+	atomic_store(&loop->alerted, 1);
+	/* Unlike whi_loop_wake this touches nothing that the handler may have interrupted. */
+	loop->backend->ops->wake(loop->backend);
+}
+
+bool whi_loop_alerted(struct wh_loop *loop)
+{
+	return atomic_load_explicit(&loop->alerted, memory_order_relaxed) &&
+	       atomic_exchange(&loop->alerted, 0);
+}
+
+static void read_mailbox(struct wh_loop *loop)
+{
+	struct whi_qnode *node;
+
+	if (whi_mpsc_empty(&loop->mailbox))
+		return;
+	node = whi_mpsc_take(&loop->mailbox);
+	while (node) {
+		struct wh_post *post = (struct wh_post *)(void *)node;
+
+		node = node->next;
+		post->fn(post);
+	}
+}
+
+/* How long the kernel may keep us. Announces that we sleep if it is not 0. */
+static uint64_t wait_ns(struct wh_loop *loop)
+{
+	uint64_t next;
+
+	if (!whi_sched_idle(&loop->sched))
+		return 0;
+	next = whi_wheel_next_ns(&loop->sched.wheel);
+	if (next <= loop->sched.now_ns)
+		return 0;
+	atomic_store_explicit(&loop->sleeping, 1, memory_order_relaxed);
+	/* Pairs with the fence in whi_loop_wake. */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!whi_mpsc_empty(&loop->mailbox) ||
+	    atomic_load_explicit(&loop->alerted, memory_order_relaxed))
+		return 0;
+	return next == WHI_NEVER ? WHI_NEVER : next - loop->sched.now_ns;
+}
+
+int whi_loop_turn(struct wh_loop *loop, bool wait)
+{
+	uint64_t timeout_ns;
+	bool more_parked = false;
+	int r;
+
+	loop->turns++;
+	whi_sched_run(&loop->sched);
+	read_mailbox(loop);
+	whi_sched_advance(&loop->sched, whi_clock_ns());
+	if (whi_unlikely(!whi_list_empty(&loop->bufs.parked)))
+		more_parked = whi_bufs_unpark(&loop->bufs);
+	timeout_ns = wait && !more_parked ? wait_ns(loop) : 0;
+	r = loop->backend->ops->turn(loop->backend, timeout_ns);
+	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
+	return r;
+}
+
+/* A task that waits for an operation. */
+struct await {
+	struct whi_op *op;
+	struct whi_wait wait;
+};
+
+static void await_done(struct whi_op *op)
+{
+	struct whi_wait *wait = op->owner;
+
+	/* It may have completed inside submit. */
+	if (wait->task)
+		whi_task_wake(wait);
+}
+
+static void await_interrupt(struct whi_wait *wait)
+{
+	struct whi_backend *backend = ((struct wh_loop *)(void *)wait->task->sched)->backend;
+	struct whi_op *op = whi_container_of(wait, struct await, wait)->op;
+
+	backend->ops->cancel(backend, op);
+}
+
+static int await(struct whi_op *op, void (*interrupt)(struct whi_wait *wait))
+{
+	struct await await = {op, {.what = whi_opdefs[op->kind].name, .interrupt = interrupt}};
+	struct whi_backend *backend = whi_loop_self()->backend;
+
+	op->done = await_done;
+	op->owner = &await.wait;
+	do {
+		op->state = WHI_OP_IDLE;
+		await.wait.task = NULL;
+		backend->ops->submit(backend, op);
+		if (whi_op_pending(op))
+			whi_task_suspend(&await.wait);
+	} while (op->result == -EINTR && !await.wait.interrupted);
+	return op->result;
+}
+
+int whi_await(struct whi_op *op)
+{
+	int r = whi_task_check();
+
+	if (r < 0)
+		return r;
+	r = await(op, await_interrupt);
+	if (r != -ECANCELED && r != -EINTR)
+		return r;
+	r = whi_task_check();
+	return r < 0 ? r : -ECANCELED;
+}
+
+int whi_await_shielded(struct whi_op *op)
+{
+	return await(op, NULL);
+}
+
+int whi_poll(int fd, short events)
+{
+	struct whi_op op = {.kind = WHI_OP_POLL, .fd = fd, .arg.value = events};
+
+	return whi_await(&op);
+}

@@ -1,0 +1,76 @@
+/*
+ * The loop: one thread's scheduler and backend, and the way from one to the other. It alone knows
+ * both. A turn runs what is ready, takes what other threads have posted, fires timers, submits and
+ * waits in one system call, and turns completions into ready tasks.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <whorl/run.h>
+
+#include "backend/backend.h"
+#include "base/queue.h"
+#include "loop/bufs.h"
+#include "op/op.h"
+#include "task/sched.h"
+
+struct whi_runtime;
+
+struct wh_loop {
+	struct whi_sched sched; /* must be first: whi_loop_self relies on it */
+	struct whi_backend *backend;
+	struct whi_runtime *runtime;
+	struct whi_bufs bufs;
+	unsigned index;
+	uint64_t turns;
+	uint64_t accept_backoffs;
+	/* Others write these. */
+	_Alignas(64) struct whi_mpsc mailbox;
+	_Atomic uint32_t sleeping; /* 1: waits in the kernel and must be woken */
+	_Atomic uint32_t alerted;  /* 1: the runtime wants its owner to look up */
+	_Atomic uint64_t wakes_sent;
+};
+
+struct whi_loop_opts {
+	const struct whi_backend_ops *backend;
+	struct whi_backend_opts backend_opts;
+	struct whi_sched_opts sched_opts;
+	uint32_t buf_count, buf_bytes;
+};
+
+/* Make `loop` the calling thread's. Errors as the backend's open. */
+int whi_loop_init(struct wh_loop *loop, const struct whi_loop_opts *opts);
+
+/* No task is left and nothing in flight. */
+void whi_loop_fini(struct wh_loop *loop);
+
+/* One turn. `wait` false: do not wait for the kernel. 0 or -errno of the backend. */
+int whi_loop_turn(struct wh_loop *loop, bool wait);
+
+/* The calling thread's loop; it has one. */
+static inline struct wh_loop *whi_loop_self(void)
+{
+	return (struct wh_loop *)(void *)whi_sched_self();
+}
+
+/* Any thread: as wh_loop_post, without asking whether the runtime is ending. */
+void whi_loop_post(struct wh_loop *loop, struct wh_post *post);
+
+/* Any thread: end the loop's wait if it sleeps. */
+void whi_loop_wake(struct wh_loop *loop);
+
+/* Any thread: make the loop finish its turn, after which whi_loop_alerted is true once. */
+void whi_loop_alert(struct wh_loop *loop);
+void whi_loop_alert_from_signal(struct wh_loop *loop);
+bool whi_loop_alerted(struct wh_loop *loop);
+
+/* Submit `op` and suspend the calling task until it is done. Returns its result; -ECANCELED or
+ * -ETIMEDOUT if the scope was cancelled before or meanwhile and the kernel had no result. */
+int whi_await(struct whi_op *op);
+
+/* The same, but cancellation neither prevents nor interrupts it: for giving things back. */
+int whi_await_shielded(struct whi_op *op);
+
+/* Suspend the calling task until `fd` is ready: as wh_fd_poll. */
+int whi_poll(int fd, short events);

@@ -1,0 +1,46 @@
+/*
+ * The runtime: N loops, the tasks at their roots, and the end of it all.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "loop/loop.h"
+
+enum whi_runtime_phase {
+	WHI_RUNTIME_OPENING,
+	WHI_RUNTIME_RUNNING,
+	WHI_RUNTIME_FAILED, /* some loop could not be opened */
+};
+
+struct whi_runtime {
+	struct wh_loop **loops;
+	pthread_t *threads; /* of the loops but the first */
+	unsigned loop_count;
+	bool pin;
+	struct whi_loop_opts loop_opts;
+	/* Tasks in the loops' root scopes, those on their way included. */
+	_Atomic uint64_t roots;
+	_Atomic int first_error; /* of a root task */
+	_Atomic bool cancelled;	 /* all root scopes are, or are about to be */
+	pthread_mutex_t lock;	 /* of the following, while opening */
+	pthread_cond_t changed;
+	unsigned opening; /* loops that have not said yet whether they opened */
+	int open_error;
+	enum whi_runtime_phase phase;
+	pthread_barrier_t turned; /* no loop turns any more */
+};
+
+/* Count one more root task. False: the runtime is ending. */
+bool whi_runtime_enter(struct whi_runtime *runtime);
+
+/* A root task has ended, with `error` < 0 if it failed. */
+void whi_runtime_leave(struct whi_runtime *runtime, int error);
+
+/* Cancel the root scopes of all loops. Any thread, and signal handlers. */
+void whi_runtime_cancel(struct whi_runtime *runtime);
+
+/* signals.c: have SIGINT and SIGTERM cancel `runtime`. 0 or -errno. */
+int whi_signals_catch(struct whi_runtime *runtime);
+void whi_signals_uncatch(void);

@@ -1,0 +1,65 @@
+/*
+ * Counting words. Separators are the bytes 0x00-0x20, A-Z count as a-z, every other byte belongs to
+ * a word, whatever it means: text that is not UTF-8 passes byte for byte.
+ *
+ * The work is done by a kernel chosen at run time for this processor's instruction set. All kernels
+ * find the same words; they differ in speed and in the hash of short words, so that one store is
+ * filled by one kernel.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mapreduce/front.h"
+
+enum {
+	WHI_WORDS_SLACK = 64, /* bytes after the data that a kernel may read and write */
+	WHI_WORDS_SEPARATOR_MAX = 0x20,
+};
+
+struct whi_words_kernel {
+	const char *name;
+	unsigned needs; /* WHI_CPU_ bits */
+
+	/* Fold `len` <= WHI_REGION_BYTES bytes in place and note where their words are, those of
+	 * up to WHI_SHORT_MAX bytes in front->shorts, the others in front->long_words. A word that
+	 * reaches the end of the region ends there. */
+	void (*tokenize)(struct whi_front *front, uint8_t *data, size_t len);
+
+	/* Count front->shorts, words of `data`. */
+	void (*count)(struct whi_front *front, const uint8_t *data);
+};
+
+/* The kernels that this build has, best first, ending in NULL; the last one runs anywhere. */
+extern const struct whi_words_kernel *const whi_words_kernels[];
+
+/* Masks of the first 0..16 bytes of a short key. */
+extern const struct whi_key whi_words_masks[WHI_SHORT_MAX + 1];
+
+/*
+ * The kernel called `name`; if that is NULL, the one that the environment's WHORL_ISA names, else
+ * the best that this processor can run.
+ *
+ * Returns    0, with the kernel in `*ret`.
+ * Errors     -EINVAL   there is no kernel of that name
+ *            -ENOTSUP   this processor cannot run it
+ */
+int whi_words_choose(const char *name, const struct whi_words_kernel **ret);
+
+static inline bool whi_words_is_separator(uint8_t byte)
+{
+	return byte <= WHI_WORDS_SEPARATOR_MAX;
+}
+
+/* Offset just past the last separator in `data`, 0 if there is none. */
+size_t whi_words_last(const uint8_t *data, size_t len);
+
+/* Offset just past the first separator at or after `from`, 0 if there is none. */
+size_t whi_words_first(const uint8_t *data, size_t len, size_t from);
+
+/* Count the words of `data`, which begins and ends at word borders and has WHI_WORDS_SLACK bytes
+ * after it. Changes the data. A failure shows in front->error. */
+void whi_words_count(const struct whi_words_kernel *kernel, struct whi_front *front, uint8_t *data,
+		     size_t len);

@@ -1,0 +1,9 @@
+/* The kernels on a processor that has no code of its own. */
+#include "mapreduce/words.h"
+
+extern const struct whi_words_kernel whi_words_scalar;
+
+const struct whi_words_kernel *const whi_words_kernels[] = {
+	&whi_words_scalar,
+	NULL,
+};

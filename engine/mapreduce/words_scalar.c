@@ -1,0 +1,118 @@
+/* The word kernel that runs on any little-endian processor: eight bytes a step in one general
+ * register, a folded multiplication as hash. */
+#include <string.h>
+
+#include "mapreduce/hash.h"
+#include "mapreduce/words.h"
+#include "mapreduce/words_borders.h"
+
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "byte i of a word is bits 8i..8i+7");
+
+/* 0x80 in each byte of `x` that is at least `limit`, in each byte below 0x80; others come to 0. */
+static inline uint64_t at_least(uint64_t x, uint8_t limit)
+{
+	return ((x & EACH(0x7f)) + EACH(0x80u - limit)) & ~x & EACH(0x80);
+}
+
+/* Bit 7 of each byte to bits 0..7. */
+static inline uint64_t gather(uint64_t tops)
+{
+	return (tops >> 7) * UINT64_C(0x0102040810204080) >> 56;
+}
+
+/* Fold 8 bytes in place. Returns a bit for each byte that belongs to a word. */
+static inline uint64_t fold_step(uint8_t *data)
+{
+	uint64_t x = whi_hash_word(data);
+	uint64_t upper = at_least(x, 'A') & ~at_least(x, 'Z' + 1);
+
+	x |= upper >> 2;
+	memcpy(data, &x, sizeof(x));
+	return gather(at_least(x, WHI_WORDS_SEPARATOR_MAX + 1) | (x & EACH(0x80)));
+}
+
+/* Write `base` plus the number of each of the low eight bits set in `bits` to `to`. */
+static inline size_t put_offsets(uint16_t *to, uint64_t bits, size_t base)
+{
+	uint64_t row = whi_words_bits[bits];
+
+	for (int i = 0; i < 8; i++)
+		to[i] = (uint16_t)(base + (row >> 8 * i & 0xff));
+	return (size_t)__builtin_popcountll(bits);
+}
+
+static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
+{
+	size_t count = 0;
+	uint64_t before = 0;
+
+	for (size_t i = 0; i < len; i += 8) {
+		uint64_t word = fold_step(data + i);
+		uint64_t borders;
+
+		if (len - i < 8)
+			word &= (UINT64_C(1) << (len - i)) - 1;
+		borders = (word ^ (word << 1 | before)) & 0xff;
+		before = word >> 7;
+		count += put_offsets(to + count, borders, i);
+	}
+	if (before)
+		to[count++] = (uint16_t)len;
+	return count;
+}
+
+static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
+{
+	struct whi_region_words *shorts = &front->shorts, *longs = &front->long_words;
+	size_t count = find_borders(front->borders, data, len);
+
+	shorts->count = 0;
+	longs->count = 0;
+	for (size_t i = 0; i < count; i += 2) {
+		uint16_t start = front->borders[i];
+		uint16_t length = (uint16_t)(front->borders[i + 1] - start);
+		size_t is_long = length > WHI_SHORT_MAX;
+
+		/* Both, without a branch; only one of them stays. */
+		shorts->start[shorts->count] = start;
+		shorts->len[shorts->count] = length;
+		longs->start[longs->count] = start;
+		longs->len[longs->count] = length;
+		shorts->count += 1 - is_long;
+		longs->count += is_long;
+	}
+}
+
+static inline uint16_t find(struct whi_front *front, uint64_t low, uint64_t high)
+{
+	uint64_t hash = whi_hash_mix(low ^ 0xa0761d6478bd642fu, high ^ 0xe7037ed1a0b428dbu);
+	uint16_t id = front->index[hash >> front->index_shift];
+	const struct whi_key *key = &front->keys[id];
+
+	if (whi_likely(((key->low ^ low) | (key->high ^ high)) == 0))
+		return id;
+	return whi_front_find(front, low, high, hash);
+}
+
+static void count(struct whi_front *front, const uint8_t *data)
+{
+	const struct whi_region_words *words = &front->shorts;
+
+	for (size_t i = 0; i < words->count; i++) {
+		const uint8_t *word = data + words->start[i];
+		const struct whi_key *mask = &whi_words_masks[words->len[i]];
+
+		front->ids[i] = find(front, whi_hash_word(word) & mask->low,
+				     whi_hash_word(word + 8) & mask->high);
+	}
+	for (size_t i = 0; i < words->count; i++)
+		front->counts[front->ids[i]]++;
+}
+
+const struct whi_words_kernel whi_words_scalar = {
+	.name = "scalar",
+	.tokenize = tokenize,
+	.count = count,
+};

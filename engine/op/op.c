@@ -1,0 +1,228 @@
+/*
+ * The op table, and the one function that changes an operation's state.
+ */
+#include "op/op.h"
+
+#include <liburing/io_uring.h>
+
+#include "base/assert.h"
+#include "op/families.h"
+
+const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
+	[WHI_OP_NOP] = {
+		.name		= "nop",
+		.opcode		= IORING_OP_NOP,
+		.prep		= whi_nop_prep,
+	},
+	[WHI_OP_SOCKET] = {
+		.name		= "socket",
+		.makes_fd	= true,
+		.opcode		= IORING_OP_SOCKET,
+		.prep		= whi_socket_prep,
+		.attempt	= whi_socket_attempt,
+	},
+	[WHI_OP_BIND] = {
+		.name		= "bind",
+		.needs_fd	= true,
+		.opcode		= IORING_OP_BIND,
+		.prep		= whi_bind_prep,
+		.attempt	= whi_bind_attempt,
+	},
+	[WHI_OP_LISTEN] = {
+		.name		= "listen",
+		.needs_fd	= true,
+		.opcode		= IORING_OP_LISTEN,
+		.prep		= whi_listen_prep,
+		.attempt	= whi_listen_attempt,
+	},
+	[WHI_OP_ACCEPT] = {
+		.name		= "accept",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.makes_fd	= true,
+		.opcode		= IORING_OP_ACCEPT,
+		.prep		= whi_accept_prep,
+	},
+	[WHI_OP_ACCEPT_MULTI] = {
+		.name		= "accept multishot",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.multishot	= true,
+		.makes_fd	= true,
+		.opcode		= IORING_OP_ACCEPT,
+		.prep		= whi_accept_multi_prep,
+	},
+	[WHI_OP_CONNECT] = {
+		.name		= "connect",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_CONNECT,
+		.prep		= whi_connect_prep,
+	},
+	[WHI_OP_RECV] = {
+		.name		= "recv",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_RECV,
+		.prep		= whi_recv_prep,
+	},
+	[WHI_OP_RECV_MULTI] = {
+		.name		= "recv multishot",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.multishot	= true,
+		.opcode		= IORING_OP_RECV,
+		.prep		= whi_recv_multi_prep,
+	},
+	[WHI_OP_SEND] = {
+		.name		= "send",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_SEND,
+		.prep		= whi_send_prep,
+	},
+	[WHI_OP_RECVMSG] = {
+		.name		= "recvmsg",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_RECVMSG,
+		.prep		= whi_recvmsg_prep,
+	},
+	[WHI_OP_SENDMSG] = {
+		.name		= "sendmsg",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_SENDMSG,
+		.prep		= whi_sendmsg_prep,
+	},
+	[WHI_OP_SHUTDOWN] = {
+		.name		= "shutdown",
+		.needs_fd	= true,
+		.opcode		= IORING_OP_SHUTDOWN,
+		.prep		= whi_shutdown_prep,
+		.attempt	= whi_shutdown_attempt,
+	},
+	[WHI_OP_CLOSE] = {
+		.name		= "close",
+		.needs_fd	= true,
+		.opcode		= IORING_OP_CLOSE,
+		.prep		= whi_close_prep,
+		.attempt	= whi_close_attempt,
+	},
+	[WHI_OP_OPENAT] = {
+		.name		= "openat",
+		.cancellable	= true,
+		.makes_fd	= true,
+		.opcode		= IORING_OP_OPENAT,
+		.prep		= whi_openat_prep,
+	},
+	[WHI_OP_READ] = {
+		.name		= "read",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_READ,
+		.prep		= whi_read_prep,
+	},
+	[WHI_OP_WRITE] = {
+		.name		= "write",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_WRITE,
+		.prep		= whi_write_prep,
+	},
+	[WHI_OP_READV] = {
+		.name		= "readv",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_READV,
+		.prep		= whi_readv_prep,
+	},
+	[WHI_OP_WRITEV] = {
+		.name		= "writev",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_WRITEV,
+		.prep		= whi_writev_prep,
+	},
+	[WHI_OP_FSYNC] = {
+		.name		= "fsync",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_FSYNC,
+		.prep		= whi_fsync_prep,
+	},
+	[WHI_OP_STATX] = {
+		.name		= "statx",
+		.cancellable	= true,
+		.opcode		= IORING_OP_STATX,
+		.prep		= whi_statx_prep,
+	},
+	[WHI_OP_FALLOCATE] = {
+		.name		= "fallocate",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_FALLOCATE,
+		.prep		= whi_fallocate_prep,
+	},
+	[WHI_OP_UNLINKAT] = {
+		.name		= "unlinkat",
+		.cancellable	= true,
+		.opcode		= IORING_OP_UNLINKAT,
+		.prep		= whi_unlinkat_prep,
+	},
+	[WHI_OP_RENAMEAT] = {
+		.name		= "renameat",
+		.cancellable	= true,
+		.opcode		= IORING_OP_RENAMEAT,
+		.prep		= whi_renameat_prep,
+	},
+	[WHI_OP_MKDIRAT] = {
+		.name		= "mkdirat",
+		.cancellable	= true,
+		.opcode		= IORING_OP_MKDIRAT,
+		.prep		= whi_mkdirat_prep,
+	},
+	[WHI_OP_TIMER] = {
+		.name		= "timer",
+		.cancellable	= true,
+		.opcode		= IORING_OP_TIMEOUT,
+		.prep		= whi_timer_prep,
+	},
+	[WHI_OP_POLL] = {
+		.name		= "poll",
+		.needs_fd	= true,
+		.cancellable	= true,
+		.opcode		= IORING_OP_POLL_ADD,
+		.prep		= whi_poll_prep,
+	},
+	[WHI_OP_MESSAGE] = {
+		.name		= "message",
+		.needs_fd	= true,
+		.opcode		= IORING_OP_MSG_RING,
+		.prep		= whi_message_prep,
+	},
+};
+
+/* Row: the state we are in. Bit: a state we may enter. */
+static const uint8_t allowed[] = {
+	[WHI_OP_IDLE]       = 1u << WHI_OP_QUEUED,
+	[WHI_OP_QUEUED]     = 1u << WHI_OP_INFLIGHT | 1u << WHI_OP_DONE,
+	[WHI_OP_INFLIGHT]   = 1u << WHI_OP_CANCELLING | 1u << WHI_OP_DONE,
+	[WHI_OP_CANCELLING] = 1u << WHI_OP_DONE,
+	[WHI_OP_DONE]       = 1u << WHI_OP_IDLE,
+};
+
+void whi_op_enter(struct whi_op *op, enum whi_op_state state)
+{
+	whi_assert(allowed[op->state] & 1u << state);
+	op->state = (uint8_t)state;
+}
+
+void whi_op_complete(struct whi_op *op, int32_t result, unsigned flags)
+{
+	op->result = result;
+	op->flags = (uint8_t)flags;
+	if (!(flags & WHI_OP_MORE))
+		whi_op_enter(op, WHI_OP_DONE);
+	op->done(op);
+}

@@ -1,0 +1,113 @@
+/*
+ * The scheduler. Called by the loop, and by tasks that wait.
+ *
+ * Invariants
+ * 1. A task is in the ready queue exactly while its state is READY.
+ * 2. A task that suspends goes straight to the next ready one; the loop's own stack runs when none
+ *    is left or the turn's budget is used up. So tasks that wake each other cannot keep the loop
+ *    from the kernel.
+ */
+#include "task/sched.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+
+static _Thread_local struct whi_sched *self;
+
+__attribute__((noinline)) struct whi_sched *whi_sched_self(void)
+{
+	/* Keeps the compiler from taking this for a pure function. */
+	__asm__ volatile("");
+	return self;
+}
+
+void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts)
+{
+	memset(sched, 0, sizeof(*sched));
+	sched->stack_bytes = opts->stack_bytes;
+	sched->tasks_max = opts->tasks_max;
+	sched->now_ns = whi_clock_ns();
+	whi_wheel_init(&sched->wheel, sched->now_ns);
+	whi_stack_pool_init(&sched->stacks, sizeof(struct wh_task), opts->stacks_warm);
+	whi_scope_init(&sched->root, NULL, sched);
+	whi_context_adopt(&sched->context);
+	self = sched;
+}
+
+static void forget_context(struct whi_stack *stack)
+{
+	struct wh_task *task = whi_container_of(stack, struct wh_task, stack);
+
+	whi_context_fini(&task->context);
+}
+
+void whi_sched_fini(struct whi_sched *sched)
+{
+	whi_assert(sched->tasks_live == 0);
+	whi_scope_fini(&sched->root);
+	whi_stack_pool_fini(&sched->stacks, forget_context);
+	self = NULL;
+}
+
+void whi_sched_ready(struct whi_sched *sched, struct wh_task *task)
+{
+	task->state = WHI_TASK_READY;
+	sched->ready_count++;
+	whi_fifo_push(&sched->ready, &task->ready);
+}
+
+/* Who runs next: a ready task if the turn may go on, otherwise the loop. */
+static struct whi_context *pick_next(struct whi_sched *sched)
+{
+	struct whi_qnode *node;
+	struct wh_task *next;
+
+	sched->switches++;
+	if (sched->budget == 0 || !(node = whi_fifo_pop(&sched->ready))) {
+		sched->current = NULL;
+		return &sched->context;
+	}
+	next = whi_container_of(node, struct wh_task, ready);
+	sched->budget--;
+	sched->ready_count--;
+	sched->current = next;
+	next->state = WHI_TASK_RUNNING;
+	return &next->context;
+}
+
+void whi_sched_switch(struct whi_sched *sched, struct wh_task *task)
+{
+	struct whi_context *next = pick_next(sched);
+
+	if (next == &task->context)
+		return;
+	task->saved_errno = errno;
+	whi_context_switch(&task->context, next);
+	errno = task->saved_errno;
+}
+
+_Noreturn void whi_sched_exit(struct whi_sched *sched, struct wh_task *task)
+{
+	whi_context_leave(&task->context, pick_next(sched));
+}
+
+void whi_sched_run(struct whi_sched *sched)
+{
+	struct whi_context *first;
+
+	sched->budget = sched->ready_count;
+	if (sched->budget == 0)
+		return;
+	first = pick_next(sched);
+	whi_context_switch(&sched->context, first);
+	whi_stack_trim(&sched->stacks);
+}
+
+void whi_sched_advance(struct whi_sched *sched, uint64_t now_ns)
+{
+	sched->now_ns = now_ns;
+	whi_wheel_advance(&sched->wheel, now_ns);
+}

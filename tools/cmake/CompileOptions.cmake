@@ -1,0 +1,35 @@
+# C17 exactly: a newer compiler's default is not what was tested.
+set(CMAKE_C_STANDARD 17)
+set(CMAKE_C_STANDARD_REQUIRED ON)
+set(CMAKE_C_EXTENSIONS ON)
+
+# Two usage requirements that every target here links PRIVATE and nothing installed inherits:
+# whorl_warnings, and whorl_build (sanitizers, link-time optimisation). gcc's dangling-pointer
+# warning takes every task that waits for something on its own stack for a mistake.
+add_library(whorl_warnings INTERFACE)
+target_compile_options(whorl_warnings INTERFACE $<$<COMPILE_LANGUAGE:C>:
+	-Wall -Wextra -Wshadow -Wundef -Wvla -Wformat=2 -Wpointer-arith -Wwrite-strings
+	-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wimplicit-fallthrough
+	-Wdouble-promotion -Wconversion -Wno-sign-conversion
+	$<$<C_COMPILER_ID:GNU>:-Wcast-align=strict;-Wno-dangling-pointer>
+	$<$<BOOL:${WHORL_WERROR}>:-Werror>>)
+
+add_library(whorl_build INTERFACE)
+# Empty, as in `#define _GNU_SOURCE`, so that a file may also say it itself.
+target_compile_definitions(whorl_build INTERFACE _GNU_SOURCE=)
+if(WHORL_SANITIZE)
+	target_compile_options(whorl_build INTERFACE
+		-fsanitize=${WHORL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+	target_link_options(whorl_build INTERFACE -fsanitize=${WHORL_SANITIZE})
+endif()
+
+if(WHORL_LTO)
+	# Fat objects, so that the installed libwhorl.a links with any compiler.
+	if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
+		set(whorl_lto_options -flto=auto -ffat-lto-objects)
+	else()
+		set(whorl_lto_options -flto=thin)
+	endif()
+	target_compile_options(whorl_build INTERFACE ${whorl_lto_options})
+	target_link_options(whorl_build INTERFACE ${whorl_lto_options})
+endif()

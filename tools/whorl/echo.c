@@ -1,0 +1,283 @@
+/*
+ * whorl echo: sends back what it receives. One listener a loop; the kernel spreads connections.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <whorl/run.h>
+#include <whorl/scope.h>
+#include <whorl/sock.h>
+#include <whorl/task.h>
+
+#include "cli.h"
+
+/* How long a connection may take, once the server is told to stop, for what it already has. */
+#define DRAIN_NS (5 * WH_SEC)
+
+enum { LOOPS_MAX = 1024 };
+
+struct config {
+	struct wh_addr addr;
+	const char *text; /* the address as given */
+	bool stats;
+};
+
+/* Sums over all loops; each adds its own when it stops. */
+struct totals {
+	_Atomic uint64_t echoes, bytes, enters, connections, errors;
+};
+
+static struct config config;
+static struct totals totals;
+
+/* Of one loop, so that counting costs no atomic operation a message. */
+struct server {
+	uint64_t echoes, bytes, connections, errors;
+};
+
+static int send_back(struct wh_sock *sock, struct server *server, struct wh_view *view)
+{
+	ssize_t r = wh_sock_send_view(sock, view);
+
+	if (r < 0)
+		return (int)r;
+	server->echoes++;
+	server->bytes += (uint64_t)r;
+	return 0;
+}
+
+/* Told to stop: send back what has arrived until now, then say goodbye. */
+static void drain(struct wh_sock *sock, struct server *server)
+{
+	struct wh_scope scope;
+	struct wh_view view;
+
+	wh_scope_open(&scope, &(struct wh_scope_opts){.shield = true, .timeout_ns = DRAIN_NS});
+	/* A turn of the loop brings in what the kernel has. */
+	wh_yield();
+	while (wh_sock_try_recv_view(sock, &view) > 0)
+		if (send_back(sock, server, &view) < 0)
+			break;
+	wh_sock_shutdown(sock, SHUT_WR);
+	wh_scope_close(&scope);
+}
+
+static int echo(struct wh_sock *sock, void *arg)
+{
+	struct server *server = arg;
+	struct wh_view view;
+	ssize_t r;
+
+	server->connections++;
+	while ((r = wh_sock_recv_view(sock, &view)) > 0) {
+		r = send_back(sock, server, &view);
+		if (r < 0)
+			break;
+	}
+	if (r == 0)
+		r = wh_sock_flush(sock);
+	if (r == -ECANCELED)
+		drain(sock, server);
+	else if (r < 0)
+		server->errors++;
+	wh_sock_close(sock);
+	return 0;
+}
+
+static int cannot_listen(int err)
+{
+	const char *hint = "";
+
+	if (err == -EADDRINUSE)
+		hint = " (another program listens there; end it, or choose another address)";
+	else if (err == -EACCES)
+		hint = " (ports below 1024 need root; a path needs a folder that can be written)";
+	else if (err == -EADDRNOTAVAIL)
+		hint = " (this machine has no such address)";
+	else if (err == -ENOENT)
+		hint = " (there is no such folder)";
+	if (err != -ECANCELED)
+		cli_error("cannot listen on %s: %s%s", config.text, strerror(-err), hint);
+	return err;
+}
+
+static void add_totals(const struct server *server)
+{
+	struct wh_loop_stats stats;
+
+	wh_loop_stats(&stats);
+	totals.echoes += server->echoes;
+	totals.bytes += server->bytes;
+	totals.enters += stats.enters;
+	totals.connections += server->connections;
+	totals.errors += server->errors;
+}
+
+static int serve(struct wh_listener *listener)
+{
+	struct server server = {0};
+	int r = wh_serve(listener, echo, &server, NULL);
+
+	wh_listener_close(listener);
+	add_totals(&server);
+	return r;
+}
+
+/* On every loop but the first. TCP: a listener of its own, the kernel spreads connections. Unix:
+ * there is one socket, which all accept from. */
+static int serve_too(void *arg)
+{
+	const int *first_fd = arg;
+	const struct wh_listen_opts opts = {.reuse_port = true};
+	struct wh_listener *listener;
+	int r;
+
+	if (config.addr.storage.ss_family == AF_UNIX)
+		r = wh_listen_fd(dup(*first_fd), &listener);
+	else
+		r = wh_listen(&config.addr, &opts, &listener);
+	return r < 0 ? cannot_listen(r) : serve(listener);
+}
+
+struct other {
+	struct wh_loop *loop;
+	int first_fd;
+};
+
+static int run_other(void *arg)
+{
+	struct other *other = arg;
+	int result = 0;
+	int r = wh_loop_call(other->loop, serve_too, &other->first_fd, &result);
+
+	return r < 0 ? r : result;
+}
+
+static int spawn_others(struct wh_scope *scope, struct other *others, int first_fd)
+{
+	for (unsigned i = 1; i < wh_loop_count(); i++) {
+		int r;
+
+		others[i] = (struct other){wh_loop_at(i), first_fd};
+		r = wh_spawn(scope, run_other, &others[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void announce(const struct wh_listener *listener)
+{
+	char text[WH_ADDR_TEXT_MAX];
+
+	/* With port 0 the kernel has chosen: the other loops and people need to know. */
+	wh_listener_addr(listener, &config.addr);
+	fprintf(stderr, "whorl: listening on %s (%s, %u loops)\n",
+		wh_addr_format(&config.addr, text), wh_backend_name(), wh_loop_count());
+}
+
+static int serve_all(void *arg)
+{
+	const struct wh_listen_opts opts = {.reuse_port = wh_loop_count() > 1};
+	struct wh_listener *listener;
+	struct other *others = arg;
+	struct wh_scope scope;
+	int r = wh_listen(&config.addr, &opts, &listener);
+
+	if (r < 0)
+		return cannot_listen(r);
+	announce(listener);
+	wh_scope_open(&scope, NULL);
+	r = spawn_others(&scope, others, wh_listener_fd(listener));
+	if (r == 0)
+		r = serve(listener);
+	else
+		wh_listener_close(listener);
+	wh_scope_cancel(&scope);
+	wh_scope_close(&scope);
+	return r;
+}
+
+static void print_stats(void)
+{
+	struct rusage usage;
+	uint64_t cpu_us;
+
+	getrusage(RUSAGE_SELF, &usage);
+	cpu_us = (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
+		 (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+	printf("{\"name\":\"whorl_echo\",\"echoes\":%" PRIu64 ",\"bytes\":%" PRIu64
+	       ",\"syscalls\":%" PRIu64 ",\"cpu_ns\":%" PRIu64 ",\"connections\":%" PRIu64
+	       ",\"errors\":%" PRIu64 "}\n",
+	       totals.echoes, totals.bytes, totals.enters, cpu_us * 1000, totals.connections,
+	       totals.errors);
+}
+
+static const char usage_text[] =
+	"usage: whorl echo --listen ADDRESS [--loops N] [--pin] [--stats]\n\n"
+	"Send back whatever arrives. SIGTERM or Ctrl-C: accept no more, answer what has arrived,\n"
+	"close, and end with status 0.\n\n"
+	"  --listen ADDRESS   127.0.0.1:7000, [::1]:7000, :7000 (every address) or unix:PATH;\n"
+	"                     port 0 lets the kernel choose\n"
+	"  --loops N          threads, each with a loop (default: the CPUs allowed)\n"
+	"  --pin              tie each loop to a CPU\n"
+	"  --stats            at the end, print what was done as one line of JSON\n";
+
+static int run_server(const struct wh_run_opts *opts)
+{
+	struct other *others = calloc(opts->loops ? opts->loops : LOOPS_MAX, sizeof(*others));
+	int result = 0;
+	int r;
+
+	if (!others) {
+		cli_error("out of memory");
+		return EXIT_FAILED;
+	}
+	r = wh_run(serve_all, others, opts, &result);
+	free(others);
+	if (r < 0)
+		return cli_run_failed(r);
+	if (!(result == -ECANCELED && wh_run_signal()))
+		return EXIT_FAILED;
+	if (config.stats)
+		print_stats();
+	return cli_flush() ? EXIT_DONE : EXIT_FAILED;
+}
+
+int cmd_echo(int argc, char **argv)
+{
+	uint64_t loops = 0;
+	bool pin = false;
+	const struct cli_option options[] = {
+		{.name = "--listen", .text = &config.text},
+		{.name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX},
+		{.name = "--pin", .flag = &pin},
+		{.name = "--stats", .flag = &config.stats},
+		{0},
+	};
+	int operands;
+	int r = cli_parse(argc, argv, options, &operands);
+
+	if (r < 0) {
+		fputs(usage_text, stdout);
+		return cli_flush() ? EXIT_DONE : EXIT_FAILED;
+	}
+	if (r > 0)
+		return r;
+	if (operands > 0 || !config.text) {
+		cli_error(operands ? "echo: takes no operands, but got '%s'"
+				   : "echo: --listen ADDRESS is missing%s", operands ? argv[1] : "");
+		return EXIT_USAGE;
+	}
+	if (wh_addr_parse(config.text, &config.addr) < 0) {
+		cli_error("echo: '%s' is not an address; write 127.0.0.1:7000, [::1]:7000 or "
+			  "unix:PATH", config.text);
+		return EXIT_USAGE;
+	}
+	cli_raise_open_files();
+	return run_server(&(struct wh_run_opts){.loops = (uint32_t)loops, .pin = pin});
+}

@@ -1,0 +1,71 @@
+/*
+ * The whorl command: finds the subcommand and runs it.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <whorl/run.h>
+
+#include "cli.h"
+
+struct command {
+	const char *name;
+	cli_command_fn run;
+	const char *summary;
+};
+
+static const struct command commands[] = {
+	{"echo", cmd_echo, "run an echo server"},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+static void print_usage(FILE *out)
+{
+	fputs("usage: whorl COMMAND [OPTION]... [OPERAND]...\n"
+	      "       whorl COMMAND --help\n"
+	      "       whorl --version\n\n"
+	      "Commands:\n",
+	      out);
+	for (unsigned i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 3 the machine lacks something.\n",
+	      out);
+}
+
+static int unknown(const char *word)
+{
+	const char *names[COMMANDS + 1] = {NULL};
+	const char *nearest;
+
+	for (unsigned i = 0; i < COMMANDS; i++)
+		names[i] = commands[i].name;
+	nearest = cli_nearest(word, names);
+	if (nearest)
+		cli_error("unknown command '%s'; did you mean '%s'?", word, nearest);
+	else
+		cli_error("unknown command '%s'; see whorl --help", word);
+	return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_usage(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_usage(stdout);
+		return cli_flush() ? EXIT_DONE : EXIT_FAILED;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("whorl %s\n", wh_version());
+		return cli_flush() ? EXIT_DONE : EXIT_FAILED;
+	}
+	/* A closed pipe is reported as an error of writing. */
+	signal(SIGPIPE, SIG_IGN);
+	for (unsigned i = 0; i < COMMANDS; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	return unknown(argv[1]);
+}
