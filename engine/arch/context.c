@@ -31,6 +31,7 @@
 #endif
 
 #ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -131,6 +132,10 @@ static void tell_tools_of_new_stack(struct whi_context *ctx, void *low, void *hi
 {
 	(void)low;
 	(void)high;
+#ifdef WITH_ASAN
+	/* The frames of a context that was left for good never took their red zones down. */
+	__asan_unpoison_memory_region(low, (size_t)((char *)high - (char *)low));
+#endif
 #ifdef WITH_TSAN
 	if (ctx->fiber)
 		__tsan_destroy_fiber(ctx->fiber);

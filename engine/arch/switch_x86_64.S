@@ -9,6 +9,8 @@
  */
 #if defined(__x86_64__)
 
+#define MXCSR_CONTROL 0xffc0
+
 	.text
 
 /* In: rdi where to store the stack pointer, rsi the one to load, rax where to go on later. */
@@ -35,9 +37,11 @@ whi_switch:
 	movzwl	4(%rsp), %ecx
 	movq	%rsp, (%rdi)
 	movq	%rsi, %rsp
-	/* Loading the control words is slow, and they hardly ever differ. */
-	cmpl	(%rsp), %edx
-	jne	2f
+	/* Loading the control words is slow, and they hardly ever differ, unlike the status bits
+	 * of MXCSR, which any inexact result sets and no caller expects back. */
+	xorl	(%rsp), %edx
+	testl	$MXCSR_CONTROL, %edx
+	jnz	2f
 	cmpw	4(%rsp), %cx
 	jne	2f
 1:

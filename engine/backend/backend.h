@@ -70,6 +70,9 @@ struct whi_backend_ops {
 
 	/* What a message operation of another loop names as its `fd`. */
 	int (*address)(struct whi_backend *backend);
+
+	/* The time, on a clock that the backend moves itself. NULL: CLOCK_MONOTONIC. */
+	uint64_t (*now_ns)(struct whi_backend *backend);
 };
 
 struct whi_backend {

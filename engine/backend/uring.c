@@ -175,7 +175,8 @@ static void uring_submit(struct whi_backend *backend, struct whi_op *op)
 	}
 	r = take_slot(u, op);
 	if (whi_unlikely(r < 0)) {
-		whi_op_complete(op, r, 0);
+		/* Above all, a descriptor can still be closed. */
+		whi_op_complete(op, def->attempt ? def->attempt(op) : r, 0);
 		return;
 	}
 	/* Behind others that wait for room, so that operations start in the order asked for. */

@@ -47,7 +47,8 @@ struct whi_mpsc {
 	_Atomic(struct whi_qnode *) top;
 };
 
-/* Any thread. The release pairs with the acquire in whi_mpsc_take. */
+/* Any thread. Pairs with the acquire in whi_mpsc_take, and is sequentially consistent so that the
+ * consumer may sleep: see whi_loop_wake. */
 static inline void whi_mpsc_push(struct whi_mpsc *mpsc, struct whi_qnode *node)
 {
 	struct whi_qnode *top = atomic_load_explicit(&mpsc->top, memory_order_relaxed);
@@ -55,12 +56,12 @@ static inline void whi_mpsc_push(struct whi_mpsc *mpsc, struct whi_qnode *node)
 	do {
 		node->next = top;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&mpsc->top, &top, node, memory_order_release, memory_order_relaxed));
+		&mpsc->top, &top, node, memory_order_seq_cst, memory_order_relaxed));
 }
 
 static inline bool whi_mpsc_empty(struct whi_mpsc *mpsc)
 {
-	return atomic_load_explicit(&mpsc->top, memory_order_relaxed) == NULL;
+	return atomic_load_explicit(&mpsc->top, memory_order_seq_cst) == NULL;
 }
 
 /* The consumer. Everything pushed so far, oldest first, as a chain ending in NULL. */

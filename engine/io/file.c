@@ -88,10 +88,11 @@ static int use(struct wh_file *file, struct user *user)
 /* A pipe or terminal that was made non-blocking elsewhere: the ring does not wait by itself. */
 static int use_ready(struct wh_file *file, struct user *user, short events)
 {
+	struct user poll = {.op.kind = WHI_OP_POLL, .op.arg.value = events};
 	int r = use(file, user);
 
 	while (r == -EAGAIN && !file->seekable) {
-		r = whi_poll(file->fd, events);
+		r = use(file, &poll);
 		if (r < 0)
 			return r;
 		r = use(file, user);

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -27,10 +28,12 @@ struct wh_listener {
 	int fd;
 	bool armed;
 	bool accepting; /* a task is in wh_accept */
+	bool closing;
 	int32_t error;	/* of the last accept that ended, until reported */
 	uint32_t waiting;
 	struct whi_list accepted; /* of struct wh_sock */
 	struct whi_wait *waiter;
+	struct whi_wait *closer; /* waits for the task in wh_accept to leave */
 	struct wh_loop *loop;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1]; /* to remove; "": none */
 };
@@ -60,13 +63,18 @@ static int await_bind(int fd, const struct wh_addr *addr)
 	return whi_await(&op);
 }
 
-/* A socket file is stale if it refuses connections: its process has died. */
+/* A socket file is stale if it refuses connections: its process has died. So does any other file,
+ * which is none of our business. */
 static bool remove_stale(const struct wh_addr *addr)
 {
 	const struct sockaddr_un *un = (const void *)&addr->storage;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat stat;
 	bool stale;
+	int fd;
 
+	if (lstat(un->sun_path, &stat) < 0 || !S_ISSOCK(stat.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return false;
 	stale = connect(fd, (const struct sockaddr *)un, addr->len) < 0 && errno == ECONNREFUSED;
@@ -171,6 +179,7 @@ int wh_listen_fd(int fd, struct wh_listener **ret)
 		return -errno;
 	if (!listening)
 		return -EINVAL;
+	whi_make_blocking(fd);
 	*ret = new_listener(fd, &none);
 	return *ret ? 0 : -ENOMEM;
 }
@@ -262,7 +271,8 @@ static int wait_accepted(struct wh_listener *listener)
 
 static bool out_of_resources(int error)
 {
-	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+	return error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM ||
+	       error == -EAGAIN;
 }
 
 /* Errors of one connection, which accept(2) reports for the next: the listener is fine. */
@@ -276,7 +286,7 @@ static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
 {
 	for (;;) {
 		struct whi_list *node = whi_list_pop(&listener->accepted);
-		int r = 0;
+		int r = listener->closing ? -ECANCELED : 0;
 
 		if (node) {
 			listener->waiting--;
@@ -285,7 +295,7 @@ static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
 		}
 		if (is_fatal(listener->error))
 			return listener->error;
-		if (out_of_resources(listener->error)) {
+		if (r == 0 && out_of_resources(listener->error)) {
 			listener->error = 0;
 			listener->loop->accept_backoffs++;
 			r = wh_sleep(PAUSE_NS);
@@ -306,6 +316,10 @@ int wh_accept(struct wh_listener *listener, struct wh_sock **ret)
 	listener->accepting = true;
 	r = next_accepted(listener, ret);
 	listener->accepting = false;
+	if (listener->closer) {
+		whi_task_wake(listener->closer);
+		listener->closer = NULL;
+	}
 	return r;
 }
 
@@ -325,7 +339,15 @@ static void stop_accepting(struct wh_listener *listener)
 
 void wh_listener_close(struct wh_listener *listener)
 {
-	whi_assert(!listener->accepting);
+	struct whi_wait wait = {.what = "accept to leave"};
+
+	whi_assert(!listener->closing);
+	listener->closing = true;
+	if (listener->accepting) {
+		listener->closer = &wait;
+		wake_waiter(listener);
+		whi_task_suspend(&wait);
+	}
 	stop_accepting(listener);
 	if (listener->path[0])
 		unlink(listener->path);
@@ -399,15 +421,15 @@ static int start_connection(struct server *server, struct wh_sock *sock)
 	for (;;) {
 		r = wh_spawn(&server->scope, serve_connection, sock, .name = "connection",
 			     .stack_bytes = server->stack_bytes);
-		if (r >= 0)
+		if (r != -ENOMEM && r != -EAGAIN)
 			break;
 		sock->loop->accept_backoffs++;
 		r = wh_sleep(PAUSE_NS);
 		if (r < 0)
 			return r;
 	}
-	server->connections++;
-	return 0;
+	server->connections += r == 0;
+	return r;
 }
 
 int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -60,8 +59,17 @@ int wh_sock_from_fd(int fd, struct wh_sock **ret)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
 		return -errno;
+	whi_make_blocking(fd);
 	*ret = whi_sock_new(fd);
 	return *ret ? 0 : -ENOMEM;
+}
+
+void whi_make_blocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0 && (flags & O_NONBLOCK))
+		fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 static int connect_fd(int fd, const struct wh_addr *addr)
@@ -111,20 +119,6 @@ int wh_sock_fd(const struct wh_sock *sock)
 	return sock->fd;
 }
 
-/* A descriptor that was made non-blocking elsewhere: the ring then does not wait by itself. */
-static int await_ready(struct whi_op *op, short events)
-{
-	int r = whi_await(op);
-
-	while (r == -EAGAIN) {
-		r = whi_poll(op->fd, events);
-		if (r < 0)
-			return r;
-		r = whi_await(op);
-	}
-	return r;
-}
-
 static void left(struct wh_sock *sock)
 {
 	struct whi_wait *closer = sock->closer;
@@ -150,7 +144,6 @@ static int begin_recv(struct wh_sock *sock)
 static void end_recv(struct wh_sock *sock)
 {
 	sock->receiving = false;
-	sock->recv_op = NULL;
 	if (whi_unlikely(sock->closing))
 		left(sock);
 }
@@ -170,7 +163,8 @@ static ssize_t recv_op(struct wh_sock *sock, struct whi_op *op)
 	if (r < 0)
 		return r;
 	sock->recv_op = op;
-	r = await_ready(op, POLLIN);
+	r = whi_await(op);
+	sock->recv_op = NULL;
 	end_recv(sock);
 	return r;
 }
@@ -245,7 +239,8 @@ ssize_t wh_sock_recvmsg(struct wh_sock *sock, struct msghdr *msg, int flags)
 		.msg.flags = flags,
 	};
 
-	return recv_op(sock, &op);
+	/* It would overtake what the stream has taken out of the socket. */
+	return sock->stream.started ? -EINVAL : recv_op(sock, &op);
 }
 
 /* Sending */
@@ -255,7 +250,7 @@ static ssize_t send_op(struct wh_sock *sock, struct whi_op *op)
 	ssize_t r;
 
 	sock->send_op = op;
-	r = await_ready(op, POLLOUT);
+	r = whi_await(op);
 	sock->send_op = NULL;
 	if (r > 0)
 		sock->bytes_sent += (uint64_t)r;
@@ -331,7 +326,10 @@ ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len)
 		if (r < 0)
 			break;
 		sent += (size_t)r;
-	} while (whi_unlikely(sent < len));
+		/* Closing cancels an operation once; this one may have ended short because of it. */
+		if (whi_unlikely(sent < len && sock->closing))
+			r = -ECANCELED;
+	} while (whi_unlikely(r >= 0 && sent < len));
 	end_send(sock);
 	return r < 0 ? r : (ssize_t)len;
 }
@@ -351,9 +349,10 @@ static void submit_view(struct wh_sock *sock, bool quiet)
 static bool send_rest(struct wh_sock *sock, const struct whi_op *op)
 {
 	size_t sent = op->result > 0 ? (size_t)op->result : 0;
+	bool failed = op->result < 0 && !(op->quiet && op->result == -EAGAIN);
 
 	sock->bytes_sent += sent;
-	if (sent == op->rw.len || (op->result < 0 && op->result != -EAGAIN))
+	if (sent == op->rw.len || failed || sock->closing)
 		return false;
 	sock->view_op.rw.buf = (char *)op->rw.buf + sent;
 	sock->view_op.rw.len -= sent;
@@ -380,10 +379,8 @@ static void view_sent(struct whi_op *op)
 ssize_t wh_sock_send_view(struct wh_sock *sock, struct wh_view *view)
 {
 	size_t len = view->len;
-	int r = whi_task_check();
+	int r = begin_send(sock);
 
-	if (r == 0)
-		r = begin_send(sock);
 	if (r < 0) {
 		wh_view_release(view);
 		return r;

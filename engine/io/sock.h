@@ -29,5 +29,8 @@ struct wh_sock {
 /* Wrap `fd`. NULL: no memory; `fd` is still the caller's. */
 struct wh_sock *whi_sock_new(int fd);
 
+/* The ring waits for a descriptor only if it is blocking. */
+void whi_make_blocking(int fd);
+
 /* Without waiting: for one that was never used. */
 void whi_sock_discard(struct wh_sock *sock);

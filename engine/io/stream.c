@@ -68,9 +68,13 @@ static void accept_buffer(struct whi_stream *stream, const struct whi_op *op)
 static void disarmed(struct whi_stream *stream, int result)
 {
 	stream->state = WHI_STREAM_OFF;
-	if (result == -ENOBUFS && stream->waiter && stream->chained == 0) {
+	/* Not one that is being stopped: who stops it waits for its end, not for a buffer. */
+	if (result == -ENOBUFS && stream->waiter && stream->chained == 0 &&
+	    !stream->op.cancel_wanted) {
 		stream->state = WHI_STREAM_PARKED;
 		whi_bufs_park(&stream->loop->bufs, &stream->parked);
+	} else if (result == -EAGAIN || result == -ENOMEM) {
+		stream->refused = result;
 	} else if (result <= 0 && result != -ENOBUFS && result != -ECANCELED && result != -EINTR) {
 		stream->ended = true;
 		stream->end = result;
@@ -179,13 +183,14 @@ int whi_stream_wait(struct whi_stream *stream)
 	if (r < 0)
 		return r;
 	stream->waiter = &receive.wait;
+	stream->refused = 0;
 	if (stream->state == WHI_STREAM_OFF)
 		arm(stream);
 	/* Arming may have failed at once. */
 	if (stream->waiter)
 		whi_task_suspend(&receive.wait);
 	stream->waiter = NULL;
-	return receive.wait.interrupted ? whi_task_check() : 0;
+	return receive.wait.interrupted ? whi_task_check() : stream->refused;
 }
 
 void whi_stream_stop(struct whi_stream *stream)

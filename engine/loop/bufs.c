@@ -33,7 +33,6 @@ void whi_bufs_init(struct whi_bufs *bufs, struct whi_backend *backend, uint32_t 
 
 void whi_bufs_fini(struct whi_bufs *bufs)
 {
-	whi_assert(bufs->lent == 0 && whi_list_empty(&bufs->parked));
 	whi_free(bufs->memory);
 	whi_free(bufs->meta);
 }

@@ -3,8 +3,8 @@
  *
  * Invariants
  * 1. Sleeping is announced before the mailbox is looked at for the last time, and a post is made
- *    before `sleeping` is looked at; with a full fence on both sides at least one of the two sees
- *    the other, so no wake-up is lost.
+ *    before `sleeping` is looked at. All four are sequentially consistent, so at least one side
+ *    sees the other, and no wake-up is lost.
  * 2. Posts run on the loop's own stack, so they cannot suspend.
  */
 #include "loop/loop.h"
@@ -40,10 +40,8 @@ void whi_loop_wake(struct wh_loop *loop)
 {
 	struct whi_sched *mine = whi_sched_self();
 
-	/* Pairs with the fence in wait_ns. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (atomic_load_explicit(&loop->sleeping, memory_order_relaxed) == 0 ||
-	    atomic_exchange_explicit(&loop->sleeping, 0, memory_order_relaxed) == 0)
+	/* Pairs with the store in wait_ns. */
+	if (atomic_load(&loop->sleeping) == 0 || atomic_exchange(&loop->sleeping, 0) == 0)
 		return;
 	atomic_fetch_add_explicit(&loop->wakes_sent, 1, memory_order_relaxed);
 	if (mine && mine != &loop->sched)
@@ -102,13 +100,18 @@ static uint64_t wait_ns(struct wh_loop *loop)
 	next = whi_wheel_next_ns(&loop->sched.wheel);
 	if (next <= loop->sched.now_ns)
 		return 0;
-	atomic_store_explicit(&loop->sleeping, 1, memory_order_relaxed);
-	/* Pairs with the fence in whi_loop_wake. */
-	atomic_thread_fence(memory_order_seq_cst);
-	if (!whi_mpsc_empty(&loop->mailbox) ||
-	    atomic_load_explicit(&loop->alerted, memory_order_relaxed))
+	/* Pairs with the load in whi_loop_wake. */
+	atomic_store(&loop->sleeping, 1);
+	if (!whi_mpsc_empty(&loop->mailbox) || atomic_load(&loop->alerted))
 		return 0;
 	return next == WHI_NEVER ? WHI_NEVER : next - loop->sched.now_ns;
+}
+
+static uint64_t now_ns(const struct wh_loop *loop)
+{
+	const struct whi_backend_ops *ops = loop->backend->ops;
+
+	return whi_unlikely(ops->now_ns) ? ops->now_ns(loop->backend) : whi_clock_ns();
 }
 
 int whi_loop_turn(struct wh_loop *loop, bool wait)
@@ -120,7 +123,7 @@ int whi_loop_turn(struct wh_loop *loop, bool wait)
 	loop->turns++;
 	whi_sched_run(&loop->sched);
 	read_mailbox(loop);
-	whi_sched_advance(&loop->sched, whi_clock_ns());
+	whi_sched_advance(&loop->sched, now_ns(loop));
 	if (whi_unlikely(!whi_list_empty(&loop->bufs.parked)))
 		more_parked = whi_bufs_unpark(&loop->bufs);
 	timeout_ns = wait && !more_parked ? wait_ns(loop) : 0;
@@ -152,6 +155,12 @@ static void await_interrupt(struct whi_wait *wait)
 	backend->ops->cancel(backend, op);
 }
 
+/* A close that was interrupted has closed: the number may be somebody else's by now. */
+static bool must_repeat(const struct whi_op *op)
+{
+	return op->result == -EINTR && !op->cancel_wanted && op->kind != WHI_OP_CLOSE;
+}
+
 static int await(struct whi_op *op, void (*interrupt)(struct whi_wait *wait))
 {
 	struct await await = {op, {.what = whi_opdefs[op->kind].name, .interrupt = interrupt}};
@@ -165,7 +174,7 @@ static int await(struct whi_op *op, void (*interrupt)(struct whi_wait *wait))
 		backend->ops->submit(backend, op);
 		if (whi_op_pending(op))
 			whi_task_suspend(&await.wait);
-	} while (op->result == -EINTR && !await.wait.interrupted);
+	} while (must_repeat(op));
 	return op->result;
 }
 

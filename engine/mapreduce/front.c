@@ -33,13 +33,13 @@ static uint32_t choose_room(size_t l2_bytes)
 	return room > ROOM_MAX ? ROOM_MAX : (uint32_t)room;
 }
 
-struct whi_front *whi_front_new(struct whi_store *store, size_t l2_bytes)
+struct whi_front *whi_front_new(struct whi_writer *writer, size_t l2_bytes)
 {
 	struct whi_front *front = whi_calloc(1, sizeof(*front));
 
 	if (!front)
 		return NULL;
-	whi_writer_init(&front->writer, store);
+	front->writer = writer;
 	front->room = choose_room(l2_bytes);
 	front->index_shift = 64 - INDEX_BITS;
 	front->index_mask = (1u << INDEX_BITS) - 1;
@@ -63,7 +63,6 @@ void whi_front_free(struct whi_front *front)
 {
 	if (!front)
 		return;
-	whi_writer_fini(&front->writer);
 	whi_free(front->index);
 	whi_free(front->keys);
 	whi_free(front->counts);
@@ -83,7 +82,7 @@ static void fail(struct whi_front *front, int error)
 static void flush_shorts(struct whi_front *front)
 {
 	for (uint32_t id = 1; id <= front->used; id++) {
-		int r = whi_writer_add_short(&front->writer, &front->keys[id], front->hashes[id],
+		int r = whi_writer_add_short(front->writer, &front->keys[id], front->hashes[id],
 					     front->counts[id]);
 
 		if (r < 0)
@@ -99,7 +98,7 @@ static void flush_longs(struct whi_front *front)
 {
 	for (uint32_t id = 1; id <= front->longs_used; id++) {
 		const struct whi_front_long *entry = &front->longs[id];
-		int r = whi_writer_add_long(&front->writer, entry->hash,
+		int r = whi_writer_add_long(front->writer, entry->hash,
 					    front->long_bytes + entry->offset, entry->len,
 					    entry->count);
 
@@ -116,7 +115,6 @@ int whi_front_flush(struct whi_front *front)
 {
 	flush_shorts(front);
 	flush_longs(front);
-	whi_writer_flush(&front->writer);
 	return front->error;
 }
 
@@ -150,7 +148,7 @@ static void insert_long(struct whi_front *front, const struct whi_front_long *en
 	uint32_t id = ++front->longs_used;
 
 	front->longs[id] = *entry;
-	front->longs[id].offset = front->long_bytes_used;
+	front->longs[id].offset = front->long_bytes_used & (LONG_BYTES * 2 - 1);
 	memcpy(front->long_bytes + front->long_bytes_used, bytes, entry->len);
 	front->long_bytes_used += entry->len;
 	front->long_index[place] = (uint16_t)id;
@@ -164,7 +162,7 @@ void whi_front_add_long(struct whi_front *front, const uint8_t *bytes, size_t le
 
 	front->total += count;
 	if (len > WHI_FRONT_LONG_MAX) {
-		r = whi_writer_add_long(&front->writer, hash, bytes, len, count);
+		r = whi_writer_add_long(front->writer, hash, bytes, len, count);
 		if (r < 0)
 			fail(front, r);
 		return;
@@ -182,6 +180,6 @@ void whi_front_add_long(struct whi_front *front, const uint8_t *bytes, size_t le
 		return;
 	}
 	insert_long(front,
-		    &(struct whi_front_long){ .count = count, .hash = hash, .len = (uint32_t)len },
+		    &(struct whi_front_long){ .count = count, .hash = hash, .len = len & 0xfff },
 		    bytes, place);
 }

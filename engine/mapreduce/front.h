@@ -55,7 +55,7 @@ struct whi_front {
 
 	uint64_t total; /* everything ever counted */
 	int error;	/* the first failure; what is counted afterwards may be lost */
-	struct whi_writer writer;
+	struct whi_writer *writer;
 
 	/* A kernel's scratch memory for one region. */
 	struct whi_region_words shorts;
@@ -64,11 +64,12 @@ struct whi_front {
 	uint16_t borders[WHI_REGION_BYTES + WHI_REGION_SLACK];
 };
 
-/* `l2_bytes` of cache to stay inside of. Returns NULL when out of memory. */
-struct whi_front *whi_front_new(struct whi_store *store, size_t l2_bytes);
+/* A table that is flushed to `writer`; `l2_bytes` of cache to stay inside of. Returns NULL when out of
+ * memory. */
+struct whi_front *whi_front_new(struct whi_writer *writer, size_t l2_bytes);
 void whi_front_free(struct whi_front *front);
 
-/* Send everything to the partitions. Returns 0 or the front's error. */
+/* Send everything to the writer. Returns 0 or the front's error. */
 int whi_front_flush(struct whi_front *front);
 
 /* Flush the short keys if there is no room for `count` more. */

@@ -36,17 +36,23 @@ void whi_blocks_free(struct whi_qnode *chain)
 	}
 }
 
+void whi_part_fini(struct whi_part *part)
+{
+	whi_blocks_free(whi_mpsc_take(&part->pending));
+	whi_blocks_free(part->pairs);
+	whi_blocks_free(part->results);
+	part->pairs = NULL;
+	part->results = NULL;
+	whi_short_table_fini(&part->shorts);
+	whi_long_table_fini(&part->longs);
+}
+
 void whi_store_free(struct whi_store *store)
 {
 	if (!store)
 		return;
-	for (unsigned i = 0; i < WHI_PARTS; i++) {
-		whi_blocks_free(whi_mpsc_take(&store->parts[i].pending));
-		whi_short_table_fini(&store->parts[i].shorts);
-		whi_long_table_fini(&store->parts[i].longs);
-		whi_blocks_free(store->parts[i].pairs);
-		whi_blocks_free(store->parts[i].results);
-	}
+	for (unsigned i = 0; i < WHI_PARTS; i++)
+		whi_part_fini(&store->parts[i]);
 	whi_free(store);
 }
 
@@ -133,6 +139,12 @@ int whi_store_reduce(struct whi_store *store, unsigned part)
 	return r < 0 ? r : atomic_load(&store->error);
 }
 
+void whi_part_seal(struct whi_part *part)
+{
+	whi_short_table_seal(&part->shorts);
+	whi_long_table_seal(&part->longs);
+}
+
 void whi_writer_init(struct whi_writer *writer, struct whi_store *store)
 {
 	memset(writer, 0, sizeof(*writer));
@@ -184,7 +196,7 @@ int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t 
 
 	if (!record)
 		return -ENOMEM;
-	*record = (struct whi_long){ .count = count, .len = len, .hash = hash & 0xffffff };
+	*record = (struct whi_long){ .count = count, .len = len & WHI_KEY_MAX, .hash = hash & 0xffffff };
 	memcpy(record + 1, bytes, len);
 	return 0;
 }

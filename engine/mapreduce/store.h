@@ -89,6 +89,12 @@ int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t 
  * caller a partition. Returns 0 or -ENOMEM. */
 int whi_store_reduce(struct whi_store *store, unsigned part);
 
+/* Nothing more will be merged into `part`: free what only merging needs. */
+void whi_part_seal(struct whi_part *part);
+
+/* Free what is in `part`. */
+void whi_part_fini(struct whi_part *part);
+
 /* Distinct counted keys of a reduced partition. */
 static inline uint64_t whi_part_keys(const struct whi_part *part)
 {

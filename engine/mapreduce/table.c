@@ -29,7 +29,6 @@ static uint32_t *index_new(uint32_t room)
 	return whi_calloc((size_t)room * 2, sizeof(uint32_t));
 }
 
-/* Enter the ids again. `hash_of` is the hash of id 1, `stride` bytes before that of the next. */
 static void index_put(uint32_t *index, uint32_t mask, uint32_t hash, uint32_t id)
 {
 	uint32_t place = hash & mask;
@@ -141,12 +140,19 @@ int whi_short_table_add(struct whi_short_table *table, const struct whi_short *r
 	return 0;
 }
 
-void whi_short_table_fini(struct whi_short_table *table)
+void whi_short_table_seal(struct whi_short_table *table)
 {
 	whi_free(table->index);
+	whi_free(table->hashes);
+	table->index = NULL;
+	table->hashes = NULL;
+}
+
+void whi_short_table_fini(struct whi_short_table *table)
+{
+	whi_short_table_seal(table);
 	whi_free(table->keys);
 	whi_free(table->counts);
-	whi_free(table->hashes);
 	*table = (struct whi_short_table){ 0 };
 }
 
@@ -265,15 +271,21 @@ int whi_long_table_add(struct whi_long_table *table, const uint8_t *records, siz
 	return 0;
 }
 
+void whi_long_table_seal(struct whi_long_table *table)
+{
+	whi_free(table->index);
+	table->index = NULL;
+}
+
 void whi_long_table_fini(struct whi_long_table *table)
 {
+	whi_long_table_seal(table);
 	while (table->arena) {
 		struct whi_arena_chunk *chunk = table->arena;
 
 		table->arena = chunk->next;
 		whi_free(chunk);
 	}
-	whi_free(table->index);
 	whi_free(table->entries);
 	*table = (struct whi_long_table){ 0 };
 }

@@ -54,6 +54,12 @@ static inline size_t whi_long_bytes(size_t len)
 	return sizeof(struct whi_long) + ((len + 7) & ~(size_t)7);
 }
 
+/* What a pair takes in a block. */
+static inline size_t whi_pair_bytes(const struct whi_pair *pair)
+{
+	return sizeof(*pair) + ((pair->key_len + pair->value_len + 7) & ~(uint64_t)7);
+}
+
 /* Open addressing over dense arrays in order of first sight; index 0 of the arrays is no key. */
 struct whi_short_table {
 	uint32_t *index; /* a power of two of places; 0: free */
@@ -84,8 +90,11 @@ struct whi_long_table {
 /* Add `count` records that lie one after another. Returns 0 or -ENOMEM. */
 int whi_short_table_add(struct whi_short_table *table, const struct whi_short *records,
 			size_t count);
+/* Free all but keys and counts; nothing can be added afterwards. */
+void whi_short_table_seal(struct whi_short_table *table);
 void whi_short_table_fini(struct whi_short_table *table);
 
 /* Add the records in `len` bytes at `records`. Returns 0 or -ENOMEM. */
 int whi_long_table_add(struct whi_long_table *table, const uint8_t *records, size_t len);
+void whi_long_table_seal(struct whi_long_table *table);
 void whi_long_table_fini(struct whi_long_table *table);

@@ -71,8 +71,10 @@ static void on_fault(int signal, siginfo_t *info, void *machine)
 	(void)machine;
 	if (task && at < (uintptr_t)task->stack.low && at + GUARD_REACH >= (uintptr_t)task->stack.low)
 		report(task);
-	/* Back to how it was; returning repeats the fault. */
+	/* Back to how it was; returning repeats the fault, unless somebody sent it. */
 	sigaction(signal, signal == SIGBUS ? &old_bus : &old_segv, NULL);
+	if (info->si_code <= 0)
+		raise(signal);
 }
 
 int whi_overflow_catch(void)
@@ -98,28 +100,36 @@ void whi_overflow_uncatch(void)
 	pthread_mutex_unlock(&lock);
 }
 
+struct alternate {
+	stack_t old; /* the program may have one of its own */
+	char memory[ALTERNATE_BYTES - sizeof(stack_t)];
+};
+
 int whi_overflow_thread_init(void **ret)
 {
-	stack_t stack = {.ss_size = ALTERNATE_BYTES};
+	stack_t stack = {.ss_size = sizeof(((struct alternate *)0)->memory)};
+	struct alternate *alternate = mmap(NULL, sizeof(*alternate), PROT_READ | PROT_WRITE,
+					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	stack.ss_sp = mmap(NULL, ALTERNATE_BYTES, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (stack.ss_sp == MAP_FAILED)
+	if (alternate == MAP_FAILED)
 		return -ENOMEM;
-	if (sigaltstack(&stack, NULL) < 0) {
-		munmap(stack.ss_sp, ALTERNATE_BYTES);
-		return -errno;
+	stack.ss_sp = alternate->memory;
+	if (sigaltstack(&stack, &alternate->old) < 0) {
+		int r = -errno;
+
+		munmap(alternate, sizeof(*alternate));
+		return r;
 	}
-	*ret = stack.ss_sp;
+	*ret = alternate;
 	return 0;
 }
 
-void whi_overflow_thread_fini(void *alternate)
+void whi_overflow_thread_fini(void *ptr)
 {
-	stack_t off = {.ss_flags = SS_DISABLE};
+	struct alternate *alternate = ptr;
 
 	if (!alternate)
 		return;
-	sigaltstack(&off, NULL);
-	munmap(alternate, ALTERNATE_BYTES);
+	sigaltstack(&alternate->old, NULL);
+	munmap(alternate, sizeof(*alternate));
 }

@@ -8,6 +8,7 @@
 int whi_overflow_catch(void);
 void whi_overflow_uncatch(void);
 
-/* Give the calling thread an alternate stack; `ret` is for whi_overflow_thread_fini. 0 or -errno. */
+/* Give the calling thread an alternate stack; `ret` is for whi_overflow_thread_fini, which restores
+ * the one it had before. 0 or -errno. */
 int whi_overflow_thread_init(void **ret);
-void whi_overflow_thread_fini(void *alternate);
+void whi_overflow_thread_fini(void *ptr);

@@ -6,7 +6,7 @@
  * 1. `wait` is set exactly while the task is suspended; waking clears it, so a completion and a
  *    cancellation that race cannot both wake it.
  * 2. A task's memory is its stack slot. It is given back when the task has ended and nobody holds a
- *    handle: at once, at wh_task_join, or when its scope closes.
+ *    handle: at once, by its joiner, or when its scope closes; once.
  */
 #include "task/task.h"
 
@@ -37,11 +37,12 @@ static void end(struct wh_task *task)
 	sched->tasks_live--;
 	whi_scope_fini(&task->own);
 	if (task->joiner) {
+		/* The joiner gives it back, though the scope may close before the joiner runs. */
 		whi_task_wake(task->joiner);
 		task->joiner = NULL;
-	}
-	if (task->held)
+	} else if (task->held) {
 		whi_list_append(&parent->held, &task->held_link);
+	}
 	/* The last use of the parent: its owner may leave it as soon as it runs. */
 	whi_scope_task_ended(parent, task);
 	if (!task->held)

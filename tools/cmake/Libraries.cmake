@@ -15,6 +15,7 @@ foreach(library whorl whorl_static)
 		include/whorl/api.h
 		include/whorl/exec.h
 		include/whorl/file.h
+		include/whorl/mapreduce.h
 		include/whorl/run.h
 		include/whorl/scope.h
 		include/whorl/sock.h

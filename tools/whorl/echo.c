@@ -39,10 +39,14 @@ struct server {
 	uint64_t echoes, bytes, connections, errors;
 };
 
+/* Interrupted, it leaves the view to the caller. */
 static int send_back(struct wh_sock *sock, struct server *server, struct wh_view *view)
 {
-	ssize_t r = wh_sock_send_view(sock, view);
+	ssize_t r = wh_sock_flush(sock);
 
+	if (r < 0)
+		return (int)r;
+	r = wh_sock_send_view(sock, view);
 	if (r < 0)
 		return (int)r;
 	server->echoes++;
@@ -50,18 +54,19 @@ static int send_back(struct wh_sock *sock, struct server *server, struct wh_view
 	return 0;
 }
 
-/* Told to stop: send back what has arrived until now, then say goodbye. */
-static void drain(struct wh_sock *sock, struct server *server)
+/* Told to stop: send back what has arrived until now, `view` first, then say goodbye. */
+static void drain(struct wh_sock *sock, struct server *server, struct wh_view *view)
 {
 	struct wh_scope scope;
-	struct wh_view view;
+	int r = 0;
 
 	wh_scope_open(&scope, &(struct wh_scope_opts){.shield = true, .timeout_ns = DRAIN_NS});
+	if (view->data)
+		r = send_back(sock, server, view);
 	/* A turn of the loop brings in what the kernel has. */
 	wh_yield();
-	while (wh_sock_try_recv_view(sock, &view) > 0)
-		if (send_back(sock, server, &view) < 0)
-			break;
+	while (r == 0 && wh_sock_try_recv_view(sock, view) > 0)
+		r = send_back(sock, server, view);
 	wh_sock_shutdown(sock, SHUT_WR);
 	wh_scope_close(&scope);
 }
@@ -69,7 +74,7 @@ static void drain(struct wh_sock *sock, struct server *server)
 static int echo(struct wh_sock *sock, void *arg)
 {
 	struct server *server = arg;
-	struct wh_view view;
+	struct wh_view view = {0};
 	ssize_t r;
 
 	server->connections++;
@@ -81,9 +86,11 @@ static int echo(struct wh_sock *sock, void *arg)
 	if (r == 0)
 		r = wh_sock_flush(sock);
 	if (r == -ECANCELED)
-		drain(sock, server);
+		drain(sock, server, &view);
 	else if (r < 0)
 		server->errors++;
+	if (view.data)
+		wh_view_release(&view);
 	wh_sock_close(sock);
 	return 0;
 }
@@ -186,8 +193,13 @@ static int serve_all(void *arg)
 	struct wh_listener *listener;
 	struct other *others = arg;
 	struct wh_scope scope;
-	int r = wh_listen(&config.addr, &opts, &listener);
+	/* Once alone: with SO_REUSEPORT the kernel would let us share another program's port. */
+	int r = wh_listen(&config.addr, NULL, &listener);
 
+	if (r == 0 && opts.reuse_port) {
+		wh_listener_close(listener);
+		r = wh_listen(&config.addr, &opts, &listener);
+	}
 	if (r < 0)
 		return cannot_listen(r);
 	announce(listener);

@@ -15,7 +15,10 @@ struct command {
 };
 
 static const struct command commands[] = {
+	{"doctor", cmd_doctor, "say what this machine offers the engine, and what to mend"},
 	{"echo", cmd_echo, "run an echo server"},
+	{"load", cmd_load, "put an echo server under load and measure latencies"},
+	{"wordcount", cmd_wordcount, "count the words of files"},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -50,6 +53,8 @@ static int unknown(const char *word)
 
 int main(int argc, char **argv)
 {
+	/* A closed pipe is reported as an error of writing. */
+	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {
 		print_usage(stderr);
 		return EXIT_USAGE;
@@ -62,8 +67,6 @@ int main(int argc, char **argv)
 		printf("whorl %s\n", wh_version());
 		return cli_flush() ? EXIT_DONE : EXIT_FAILED;
 	}
-	/* A closed pipe is reported as an error of writing. */
-	signal(SIGPIPE, SIG_IGN);
 	for (unsigned i = 0; i < COMMANDS; i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);

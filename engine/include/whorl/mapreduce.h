@@ -100,7 +100,7 @@ struct wh_mr_job {
 	wh_mr_record_fn record;	 /* of WH_MR_CUSTOM */
 	wh_mr_map_fn map;	 /* default: the record is the key; its value the sum 1, or empty */
 	wh_mr_reduce_fn combine; /* of WH_MR_BYTES: brings some values of a key together early, on
-				    the worker that emitted them; emits the same key. Optional */
+				    the worker that emitted them. Optional */
 	wh_mr_reduce_fn reduce;	 /* of WH_MR_BYTES: emits a key's rows; default: one a value */
 	uint64_t rows_max;	 /* stop after so many rows; 0: all */
 
@@ -152,7 +152,7 @@ WH_API int wh_mr_emit_sum(struct wh_mr_emitter *emitter, const void *key, size_t
  * Emit a key with a value, in a job with WH_MR_BYTES.
  *
  * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are numbers, or `combine` changed the key
+ * Errors     -ENOMEM, -EINVAL   the job's values are numbers
  * Ownership  both are copied.
  * Context    `map`, `combine` or `reduce`, with the emitter it was given.
  */

@@ -56,7 +56,7 @@ WH_API int wh_listen(const struct wh_addr *addr, const struct wh_listen_opts *op
 
 /**
  * Take over a socket that already listens, for instance an inherited one or a dup(2) of another
- * loop's.
+ * loop's. It is made blocking, which the ring wants.
  *
  * Returns    0, with the listener in `*ret`.
  * Errors     -EBADF, -ENOTSOCK, -EINVAL   not a listening stream socket; -ENOMEM. `fd` is then
@@ -100,15 +100,17 @@ struct wh_serve_opts {
  * Accept connections until cancelled, each with a task that runs `fn(sock, arg)`.
  *
  * Suspends   the calling task until cancelled and every connection's task has ended.
- * Errors     -ECANCELED, -ETIMEDOUT   the only ways it ends
+ * Errors     -ECANCELED, -ETIMEDOUT   the ways it ends once it runs
  *            -EBUSY   another task is accepting on it
+ *            -EINVAL   `stack_bytes` out of range, found when the first connection arrives
  * Context    a task on the loop that owns `listener`.
  */
 WH_API int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 		    const struct wh_serve_opts *opts);
 
 /**
- * Stop listening and free the listener; connections accepted and not taken are reset.
+ * Stop listening and free the listener; connections accepted and not taken are reset. A task in
+ * wh_accept returns -ECANCELED; wh_serve must have ended.
  *
  * Suspends   the calling task, also when cancelled.
  */
@@ -126,7 +128,7 @@ WH_API void wh_listener_close(struct wh_listener *listener);
 WH_API int wh_connect(const struct wh_addr *addr, struct wh_sock **ret);
 
 /**
- * Take over a connected stream or datagram socket.
+ * Take over a connected stream or datagram socket. It is made blocking, which the ring wants.
  *
  * Returns    0, with it in `*ret`.
  * Errors     -ENOTSOCK, -EBADF, -ENOMEM; then `fd` is still the caller's
@@ -199,7 +201,8 @@ WH_API ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len);
  * kernel, which is asked in the loop's next system call: the cheapest way to answer. One view is on
  * its way at a time; a second one waits for the first, so a slow peer holds its sender up.
  *
- * Suspends   the calling task while an earlier view is on its way.
+ * Suspends   the calling task while an earlier view is on its way; otherwise it sends also when
+ *            cancelled.
  * Returns    the bytes that are on their way: all of them.
  * Errors     of this view or an earlier one: as wh_sock_send. An error that shows up later is
  *            returned by the next call that sends or flushes.
@@ -232,6 +235,7 @@ WH_API ssize_t wh_sock_sendmsg(struct wh_sock *sock, const struct msghdr *msg, i
  * Suspends   the calling task until something has arrived.
  * Returns    bytes received, `msg` filled in.
  * Errors     as recvmsg(2), -EBUSY, -ECANCELED, -ETIMEDOUT
+ *            -EINVAL   wh_sock_recv_view was called on it before: the two do not mix
  */
 WH_API ssize_t wh_sock_recvmsg(struct wh_sock *sock, struct msghdr *msg, int flags);
 

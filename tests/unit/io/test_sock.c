@@ -105,7 +105,8 @@ static int datagrams_keep_their_borders(void *arg)
 {
 	struct wh_sock *socks[2];
 	char one[4], two[4];
-	struct iovec iov[2] = {{"ab", 2}, {"cd", 2}};
+	char ab[] = "ab", cd[] = "cd";
+	struct iovec iov[2] = {{ab, 2}, {cd, 2}};
 	struct msghdr out = {.msg_iov = iov, .msg_iovlen = 2};
 	struct iovec into[2] = {{one, 3}, {two, 4}};
 	struct msghdr in = {.msg_iov = into, .msg_iovlen = 2};
@@ -156,6 +157,21 @@ static int a_descriptor_can_be_sent(void *arg)
 }
 
 /* Errors */
+
+static int recvmsg_does_not_mix_with_views(void *arg)
+{
+	struct wh_sock *pair[2];
+	struct wh_view view;
+
+	(void)arg;
+	sock_pair(pair);
+	check_int(wh_sock_send(pair[0], "x", 1), 1);
+	check_int(wh_sock_recv_view(pair[1], &view), 1);
+	wh_view_release(&view);
+	check_int(wh_sock_recvmsg(pair[1], &(struct msghdr){0}, 0), -EINVAL);
+	close_both(pair);
+	return 0;
+}
 
 static int send_to_a_closed_peer_is_epipe_without_a_signal(void *arg)
 {
@@ -253,9 +269,9 @@ static int shutdown_of_an_unconnected_socket_is_enotconn(void *arg)
 
 	(void)arg;
 	check_int(wh_sock_from_fd(fd, &sock), 0);
-	check_int(wh_sock_shutdown(sock, SHUT_RDWR), -ENOTCONN);
-	check_int(wh_sock_shutdown(sock, 77), -EINVAL);
 	check_int(wh_sock_recv(sock, &byte, 1), -ENOTCONN);
+	check_int(wh_sock_shutdown(sock, 77), -EINVAL);
+	check_int(wh_sock_shutdown(sock, SHUT_RDWR), -ENOTCONN);
 	wh_sock_close(sock);
 	return 0;
 }
@@ -309,7 +325,8 @@ static int a_second_receiver_is_ebusy(void *arg)
 		settle();
 		check_int(wh_sock_recv(pair[0], &byte, 1), -EBUSY);
 		check_int(wh_sock_recv_view(pair[0], &view), -EBUSY);
-		check_int(wh_sock_recvmsg(pair[0], &(struct msghdr){0}, 0), -EBUSY);
+		if (firsts[i] != view_canceled)
+			check_int(wh_sock_recvmsg(pair[0], &(struct msghdr){0}, 0), -EBUSY);
 		wh_scope_cancel(&scope);
 		check_int(wh_scope_close(&scope), -ECANCELED);
 		close_both(pair);
@@ -581,6 +598,7 @@ int main(void)
 		task_test(half_close_still_lets_the_other_way_through),
 		task_test(datagrams_keep_their_borders),
 		task_test(a_descriptor_can_be_sent),
+		task_test(recvmsg_does_not_mix_with_views),
 		task_test(send_to_a_closed_peer_is_epipe_without_a_signal),
 		task_test(a_reset_is_told_to_the_receiver),
 		task_test(a_reset_ends_a_send_that_waits),

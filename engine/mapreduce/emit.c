@@ -1,0 +1,142 @@
+/* Owns the way of an emitted key and value into a front table, a block, or a partition's results. */
+#include "mapreduce/emit.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/list.h"
+#include "mapreduce/group.h"
+#include "mapreduce/hash.h"
+
+int wh_mr_emit_sum(struct wh_mr_emitter *emitter, const void *key, size_t key_len, uint64_t number)
+{
+	if (emitter->job->value != WH_MR_SUM || key_len > WHI_KEY_MAX)
+		return -EINVAL;
+	emitter->records++;
+	whi_front_add_long(emitter->front, key_len ? key : "", key_len, number);
+	return emitter->front->error;
+}
+
+/* Combine one open block of the writer. What comes out is in the open block that follows it, and in
+ * blocks that were pushed. */
+static int combine_block(struct wh_mr_emitter *emitter, unsigned part)
+{
+	struct whi_writer *writer = emitter->writer;
+	struct whi_block *block = writer->open[WHI_PAIR][part], *after;
+	struct wh_mr_emitter inner = *emitter;
+	int r;
+
+	inner.mode = WHI_EMIT_COMBINE;
+	writer->open[WHI_PAIR][part] = NULL;
+	block->node.next = NULL;
+	r = whi_group_each(&block->node, &(struct whi_group_call){
+						 .fn = emitter->job->combine,
+						 .arg = emitter->job->arg,
+						 .emitter = &inner,
+						 .stop = emitter->stop,
+					 });
+	whi_free(block);
+	/* Where it hardly helps, do not do it again and again to the same pairs. */
+	after = writer->open[WHI_PAIR][part];
+	if (after && after->used > after->room / 2)
+		whi_writer_push(writer, WHI_PAIR, part);
+	return r;
+}
+
+static bool is_full(const struct whi_block *block, size_t len)
+{
+	return block && block->room - block->used < len;
+}
+
+/* Room in the partition that `hash` belongs to. */
+static int room_in_writer(struct wh_mr_emitter *emitter, uint32_t hash, size_t len, void **ret)
+{
+	struct whi_writer *writer = emitter->writer;
+	unsigned part = hash >> 24;
+	int r = 0;
+
+	if (emitter->mode == WHI_EMIT_MAP && emitter->job->combine &&
+	    is_full(writer->open[WHI_PAIR][part], len))
+		r = combine_block(emitter, part);
+	if (r < 0)
+		return r;
+	*ret = whi_writer_room(writer, WHI_PAIR, part, len);
+	return *ret ? 0 : -ENOMEM;
+}
+
+static int room_in_results(struct whi_part *part, size_t len, void **ret)
+{
+	struct whi_block *block = NULL;
+
+	if (part->results)
+		block = whi_container_of(part->results, struct whi_block, node);
+	if (!block || is_full(block, len)) {
+		block = whi_block_new(WHI_PAIR, len);
+		if (!block)
+			return -ENOMEM;
+		block->node.next = part->results;
+		part->results = &block->node;
+	}
+	block->used += len;
+	*ret = block->data + block->used - len;
+	return 0;
+}
+
+static void copy(uint8_t *to, struct wh_mr_bytes from)
+{
+	if (from.len)
+		memcpy(to, from.data, from.len);
+}
+
+int wh_mr_emit(struct wh_mr_emitter *emitter, struct wh_mr_bytes key, struct wh_mr_bytes value)
+{
+	uint32_t hash = (uint32_t)(whi_hash_bytes(key.data, key.len) >> 32);
+	struct whi_pair pair = { .value_len = value.len, .key_len = key.len & WHI_KEY_MAX, .hash = hash & 0xffffff };
+	void *room;
+	int r;
+
+	if (emitter->job->value != WH_MR_BYTES || key.len > WHI_KEY_MAX)
+		return -EINVAL;
+	if (emitter->mode == WHI_EMIT_REDUCE)
+		r = room_in_results(emitter->part, whi_pair_bytes(&pair), &room);
+	else
+		r = room_in_writer(emitter, hash, whi_pair_bytes(&pair), &room);
+	if (r < 0)
+		return r;
+	if (emitter->mode == WHI_EMIT_MAP)
+		emitter->records++;
+	memcpy(room, &pair, sizeof(pair));
+	copy((uint8_t *)room + sizeof(pair), key);
+	copy((uint8_t *)room + sizeof(pair) + key.len, value);
+	return 0;
+}
+
+int whi_emit_combine_all(struct wh_mr_emitter *emitter)
+{
+	for (unsigned part = 0; part < WHI_PARTS; part++) {
+		int r;
+
+		if (!emitter->writer->open[WHI_PAIR][part])
+			continue;
+		r = combine_block(emitter, part);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int whi_emit_reduce(struct wh_mr_emitter *emitter)
+{
+	struct whi_part *part = emitter->part;
+	int r = whi_group_each(part->pairs, &(struct whi_group_call){
+						    .fn = emitter->job->reduce,
+						    .arg = emitter->job->arg,
+						    .emitter = emitter,
+						    .stop = emitter->stop,
+					    });
+
+	whi_blocks_free(part->pairs);
+	part->pairs = NULL;
+	return r;
+}

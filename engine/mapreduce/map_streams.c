@@ -1,0 +1,223 @@
+/* Owns the reading of pipes, terminals and sockets, which have no offsets to share out: one task
+ * reads blocks in order, cuts each at a record border, and has others map them meanwhile.
+ *
+ * 1. Slots are filled in turn. A slot is reused only once its mapping task has been joined.
+ * 2. What follows the last border of a block is moved to the front of the next one. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include <whorl/file.h>
+#include <whorl/scope.h>
+#include <whorl/task.h>
+
+#include "base/alloc.h"
+#include "mapreduce/job.h"
+#include "mapreduce/records.h"
+
+enum { STREAM_BLOCK_BYTES = 1024 * 1024 };
+
+struct slot {
+	struct whi_mr *mr;
+	struct whi_buffer buf;
+	size_t take; /* bytes of whole records in `buf` */
+	struct wh_task *task; /* mapping it, or NULL */
+};
+
+struct stream {
+	struct whi_mr *mr;
+	struct whi_file *file;
+	struct wh_file *in;
+	uint64_t pos; /* where it does have offsets: standard input may be any file */
+	struct wh_scope *scope; /* of the mapping tasks */
+	unsigned slot_count;
+	bool eof;
+	struct slot *slots;
+};
+
+/* On a worker. */
+static int map_slot(void *arg)
+{
+	struct slot *slot = arg;
+	struct whi_mapper *mapper = whi_mr_take_mapper(slot->mr);
+	int r;
+
+	if (!mapper)
+		return -ENOMEM;
+	r = whi_mapper_map(mapper, slot->buf.data, slot->take);
+	whi_mr_put_mapper(slot->mr, mapper);
+	atomic_fetch_add_explicit(&slot->mr->bytes_done, slot->take, memory_order_relaxed);
+	return r;
+}
+
+static int map_task(void *arg)
+{
+	struct slot *slot = arg;
+
+	return whi_mr_offload(slot->mr, map_slot, slot);
+}
+
+static int slot_wait(struct slot *slot)
+{
+	int result = 0, r = 0;
+
+	if (slot->task)
+		r = wh_task_join(slot->task, &result);
+	if (r < 0)
+		return r;
+	slot->task = NULL;
+	return result;
+}
+
+/* Read until the block is full or nothing more comes. */
+static int fill(struct stream *stream, struct whi_buffer *buf)
+{
+	while (buf->len < buf->room) {
+		ssize_t n = wh_file_read(stream->in, buf->data + buf->len, buf->room - buf->len,
+					 stream->pos);
+
+		if (n < 0 && wh_cancelled() < 0)
+			return (int)n;
+		if (n < 0)
+			whi_mr_file_failed(stream->mr, stream->file, (int)n);
+		if (n <= 0) {
+			stream->eof = true;
+			return 0;
+		}
+		buf->len += (size_t)n;
+		stream->pos += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Fill a slot with whole records: a record that does not fit makes the block longer. */
+static int fill_records(struct stream *stream, struct slot *slot)
+{
+	const struct wh_mr_job *job = stream->mr->job;
+	struct whi_buffer *buf = &slot->buf;
+
+	for (;;) {
+		int r = fill(stream, buf);
+
+		if (r < 0)
+			return r;
+		slot->take = buf->len;
+		if (stream->eof)
+			return 0;
+		slot->take = whi_records_last(job, buf->data, buf->len);
+		if (slot->take > 0)
+			return 0;
+		if (job->record_max && buf->len > job->record_max)
+			return -EMSGSIZE;
+		r = whi_buffer_reserve(buf, buf->room * 2);
+		if (r < 0)
+			return r;
+	}
+}
+
+/* Begin the next block with what is left of the last one. */
+static int carry(const struct slot *from, struct slot *to)
+{
+	size_t left = from->buf.len - from->take;
+	int r = slot_wait(to);
+
+	if (r < 0)
+		return r;
+	r = whi_buffer_reserve(&to->buf, left + STREAM_BLOCK_BYTES);
+	if (r < 0)
+		return r;
+	if (left)
+		memcpy(to->buf.data, from->buf.data + from->take, left);
+	to->buf.len = left;
+	return 0;
+}
+
+static int read_blocks(struct stream *stream)
+{
+	struct slot *slot = &stream->slots[0];
+	unsigned next = 0;
+	int r = whi_buffer_reserve(&slot->buf, STREAM_BLOCK_BYTES);
+
+	while (r == 0) {
+		struct slot *now = slot;
+
+		r = fill_records(stream, now);
+		if (r < 0)
+			return r;
+		next = (next + 1) % stream->slot_count;
+		slot = &stream->slots[next];
+		r = carry(now, slot);
+		if (r < 0)
+			return r;
+		r = wh_spawn(stream->scope, map_task, now, .ret_task = &now->task);
+		if (stream->eof)
+			return r;
+	}
+	return r;
+}
+
+static int open_stream(struct stream *stream)
+{
+	off_t pos;
+
+	if (stream->file->path)
+		return wh_file_open(stream->file->path, O_RDONLY | O_NOCTTY, 0, &stream->in);
+	pos = lseek(STDIN_FILENO, 0, SEEK_CUR);
+	stream->pos = pos > 0 ? (uint64_t)pos : 0;
+	return wh_file_from_fd(STDIN_FILENO, false, &stream->in);
+}
+
+static int map_opened(struct stream *stream)
+{
+	struct wh_scope scope;
+	int r, closed;
+
+	stream->scope = &scope;
+	wh_scope_open(&scope, NULL);
+	r = read_blocks(stream);
+	if (r < 0)
+		wh_scope_cancel(&scope);
+	closed = wh_scope_close(&scope);
+	return whi_mr_error(r, closed);
+}
+
+static int map_stream(struct whi_mr *mr, struct whi_file *file)
+{
+	struct stream stream = { .mr = mr, .file = file, .slot_count = mr->workers + 1 };
+	int r = open_stream(&stream);
+
+	if (r < 0 && wh_cancelled() < 0)
+		return r;
+	if (r < 0) {
+		whi_mr_file_failed(mr, file, r);
+		return 0;
+	}
+	stream.slots = whi_calloc(stream.slot_count, sizeof(*stream.slots));
+	r = -ENOMEM;
+	if (!stream.slots)
+		goto out;
+	for (unsigned i = 0; i < stream.slot_count; i++)
+		stream.slots[i].mr = mr;
+	r = map_opened(&stream);
+	for (unsigned i = 0; i < stream.slot_count; i++)
+		whi_buffer_fini(&stream.slots[i].buf);
+	whi_free(stream.slots);
+out:
+	wh_file_close(stream.in);
+	return r;
+}
+
+int whi_mr_map_streams(struct whi_mr *mr)
+{
+	for (size_t i = 0; i < mr->input.file_count; i++) {
+		struct whi_file *file = &mr->input.files[i];
+		int r;
+
+		if (!file->is_stream || file->error)
+			continue;
+		r = map_stream(mr, file);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

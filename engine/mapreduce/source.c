@@ -1,0 +1,163 @@
+/* Owns the borders: which records of a buffer belong to a source, and how a buffer is filled from
+ * the page cache.
+ *
+ * 1. buf->data[0] is the byte at `pos` of the file.
+ * 2. Until synced, that byte lies before the source's first record; no record before it is ours.
+ * 3. Once synced, it is the first byte of a record of ours, and `pos` < `end`, or done. */
+#include "mapreduce/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "mapreduce/records.h"
+
+/* Read beyond the end of a part: its last record goes on for a few bytes. */
+enum { BEYOND_BYTES = 4096 };
+
+void whi_source_init(struct whi_source *source, const char *path, uint64_t begin, uint64_t end)
+{
+	*source = (struct whi_source){
+		.path = path,
+		.begin = begin,
+		.end = end,
+		.pos = begin ? begin - 1 : 0,
+		.synced = begin == 0,
+	};
+}
+
+static void consume(struct whi_source *source, struct whi_buffer *buf, size_t len)
+{
+	whi_buffer_consume(buf, len);
+	source->pos += len;
+}
+
+/* Find the first record that is ours. */
+static void sync_to_record(struct whi_source *source, const struct wh_mr_job *job,
+			   struct whi_buffer *buf, bool eof)
+{
+	size_t first = whi_records_first(job, buf->data, buf->len, 1);
+
+	consume(source, buf, first ? first : buf->len);
+	source->synced = first > 0;
+	source->done = eof || source->pos >= source->end;
+	if (source->synced)
+		source->done = source->pos >= source->end || (eof && buf->len == 0);
+}
+
+/* How many bytes of `buf` are whole records of ours. Sets `done` if there will be no more. */
+static size_t find_records(struct whi_source *source, const struct wh_mr_job *job,
+			   const struct whi_buffer *buf, bool eof)
+{
+	size_t to_end, take;
+
+	if (source->end - source->pos > buf->len) {
+		source->done = eof;
+		return eof ? buf->len : whi_records_last(job, buf->data, buf->len);
+	}
+	to_end = (size_t)(source->end - source->pos);
+	take = whi_records_first(job, buf->data, buf->len, to_end);
+	source->done = take > 0 || eof;
+	return take == 0 && eof ? buf->len : take;
+}
+
+/* A record that does not fit: double the buffer. */
+static int grow(const struct wh_mr_job *job, struct whi_buffer *buf)
+{
+	if (buf->len < buf->room)
+		return 0;
+	if (job->record_max && buf->len > job->record_max)
+		return -EMSGSIZE;
+	return whi_buffer_reserve(buf, buf->room * 2);
+}
+
+int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
+		   bool eof)
+{
+	const struct wh_mr_job *job = mapper->shared->job;
+	size_t take;
+	int r;
+
+	if (!source->synced)
+		sync_to_record(source, job, buf, eof);
+	if (source->done || !source->synced)
+		return 0;
+	take = find_records(source, job, buf, eof);
+	r = whi_mapper_map(mapper, buf->data, take);
+	if (r < 0)
+		return r;
+	consume(source, buf, take);
+	return source->done ? 0 : grow(job, buf);
+}
+
+uint64_t whi_source_progress(struct whi_source *source)
+{
+	uint64_t pos = source->pos < source->end ? source->pos : source->end;
+	uint64_t total = pos > source->begin ? pos - source->begin : 0;
+	uint64_t more = total > source->counted ? total - source->counted : 0;
+
+	source->counted += more;
+	return more;
+}
+
+/* Only if finding the file needs no device. Any failure is somebody else's to explain. */
+static int open_cached(const char *path)
+{
+	struct open_how how = {
+		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		.resolve = RESOLVE_CACHED,
+	};
+
+	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+}
+
+size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf)
+{
+	uint64_t pos = source->pos + buf->len;
+	uint64_t want = BEYOND_BYTES;
+
+	if (source->end == UINT64_MAX)
+		return buf->room - buf->len;
+	if (pos < source->end)
+		want += source->end - pos;
+	return want < buf->room - buf->len ? (size_t)want : buf->room - buf->len;
+}
+
+static ssize_t read_cached(const struct whi_source *source, int fd, const struct whi_buffer *buf)
+{
+	struct iovec iov = { buf->data + buf->len, whi_source_want(source, buf) };
+
+	return preadv2(fd, &iov, 1, (off_t)(source->pos + buf->len), RWF_NOWAIT);
+}
+
+static int map_fd(struct whi_source *source, struct whi_mapper *mapper, int fd)
+{
+	struct whi_buffer *buf = &mapper->buf;
+	int r = whi_buffer_reserve(buf, WHI_READ_BYTES);
+
+	buf->len = 0;
+	while (r == 0 && !source->done) {
+		ssize_t n = read_cached(source, fd, buf);
+
+		if (n < 0)
+			return WHI_NOT_CACHED;
+		buf->len += (size_t)n;
+		r = whi_source_map(source, mapper, buf, n == 0);
+	}
+	return r;
+}
+
+int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper)
+{
+	int fd = open_cached(source->path);
+	int r;
+
+	if (fd < 0)
+		return WHI_NOT_CACHED;
+	r = map_fd(source, mapper, fd);
+	close(fd);
+	return r;
+}

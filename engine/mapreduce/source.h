@@ -1,0 +1,49 @@
+/*
+ * A source is a file, or a part of one, on its way through a mapper: bytes are put behind those in
+ * a buffer, whole records are mapped off its front.
+ *
+ * A record belongs to the part that holds its first byte: a part is read from the byte before it,
+ * up to the first record border at or after its end.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mapreduce/mapper.h"
+
+enum {
+	WHI_READ_BYTES = 256 * 1024, /* of a file in the page cache; fits the second-level one */
+	WHI_READ_COLD_BYTES = 1024 * 1024, /* of a file on a device */
+};
+
+enum { WHI_NOT_CACHED = 1 };
+
+struct whi_source {
+	const char *path;
+	uint64_t begin;
+	uint64_t end; /* UINT64_MAX: as far as there are bytes */
+	uint64_t pos; /* in the file: where the buffer begins */
+	bool synced;  /* `pos` is at a record's first byte */
+	bool done;
+	uint64_t counted; /* bytes told to the progress so far */
+};
+
+/* Begin with a part of a file. */
+void whi_source_init(struct whi_source *source, const char *path, uint64_t begin, uint64_t end);
+
+/* Map what is in `buf`; `eof` says that nothing follows. Takes mapped bytes off the buffer; if it is
+ * still full then, it grows. Returns 0, or an error as whi_mapper_map, or -EMSGSIZE. */
+int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
+		   bool eof);
+
+/* How many bytes to read next, behind those in `buf`. */
+size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf);
+
+/* Map the source, from `pos` on, as far as its file is in the page cache, without waiting for a
+ * device. Returns 0 at the end, WHI_NOT_CACHED if it has to be read from `pos` on in another way, or
+ * an error as whi_source_map. */
+int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper);
+
+/* Bytes that are done since this was last asked. */
+uint64_t whi_source_progress(struct whi_source *source);

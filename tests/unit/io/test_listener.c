@@ -1,0 +1,610 @@
+/* Listeners and servers. */
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "support/task_test.h"
+
+static int connect_raw(const struct wh_addr *addr)
+{
+	int fd = socket(addr->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	check_int(connect(fd, (const struct sockaddr *)&addr->storage, addr->len), 0);
+	return fd;
+}
+
+/* "unix:FOLDER/s" */
+static void path_in(const char *folder, struct wh_addr *ret, char text[WH_ADDR_TEXT_MAX])
+{
+	snprintf(text, WH_ADDR_TEXT_MAX, "unix:%s/s", folder);
+	check_int(wh_addr_parse(text, ret), 0);
+}
+
+/* Listening */
+
+static int listen_tells_why_it_could_not(void *arg)
+{
+	struct wh_addr addr, other;
+	struct wh_listener *listener = tcp_listener(&addr), *second;
+
+	(void)arg;
+	check_int(wh_listen(&addr, NULL, &second), -EADDRINUSE);
+	/* A documentation address, RFC 5737. */
+	check_int(wh_addr_parse("192.0.2.1:0", &other), 0);
+	check_int(wh_listen(&other, NULL, &second), -EADDRNOTAVAIL);
+	check_int(wh_addr_parse("unix:/nonexistent/s", &other), 0);
+	check_int(wh_listen(&other, NULL, &second), -ENOENT);
+	other.storage.ss_family = 12345;
+	check_int(wh_listen(&other, NULL, &second), -EAFNOSUPPORT);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int a_port_is_free_again_after_closing(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_sock *client, *server;
+
+	(void)arg;
+	check_int(wh_connect(&addr, &client), 0);
+	check_int(wh_accept(listener, &server), 0);
+	wh_listener_close(listener);
+	/* The connections, one of which the server closes first, do not keep it. */
+	check_int(wh_listen(&addr, NULL, &listener), 0);
+	wh_sock_close(server);
+	wh_sock_close(client);
+	wh_listener_close(listener);
+	check_int(wh_listen(&addr, NULL, &listener), 0);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int reuse_port_lets_two_listen(void *arg)
+{
+	const struct wh_listen_opts opts = {.reuse_port = true};
+	struct wh_listener *first, *second;
+	struct wh_addr addr;
+
+	(void)arg;
+	check_int(wh_addr_parse("127.0.0.1:0", &addr), 0);
+	check_int(wh_listen(&addr, &opts, &first), 0);
+	check_int(wh_listener_addr(first, &addr), 0);
+	check_int(wh_listen(&addr, &opts, &second), 0);
+	check_int(wh_listen(&addr, NULL, &(struct wh_listener *){NULL}), -EADDRINUSE);
+	wh_listener_close(first);
+	wh_listener_close(second);
+	return 0;
+}
+
+static int accepted_tcp_connections_do_not_delay_small_messages(void *arg)
+{
+	struct wh_sock *pair[2];
+	socklen_t len = sizeof(int);
+
+	(void)arg;
+	tcp_pair(pair);
+	for (int i = 0; i < 2; i++) {
+		int nodelay = 0, fd = wh_sock_fd(pair[i]);
+
+		check_int(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len), 0);
+		check(nodelay);
+		check(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+		wh_sock_close(pair[i]);
+	}
+	return 0;
+}
+
+/* Socket files */
+
+static int a_socket_file_goes_with_its_listener(void *arg)
+{
+	char folder[64], text[WH_ADDR_TEXT_MAX];
+	struct wh_listener *listener;
+	struct wh_addr addr;
+
+	(void)arg;
+	path_in(make_folder(folder), &addr, text);
+	check_int(wh_listen(&addr, NULL, &listener), 0);
+	check_int(access(text + 5, F_OK), 0);
+	close(connect_raw(&addr));
+	wh_listener_close(listener);
+	check_int(access(text + 5, F_OK), -1);
+	remove_folder(folder);
+	return 0;
+}
+
+/* As a process leaves it behind that was killed. */
+static void leave_stale_socket(const struct wh_addr *addr)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	check_int(bind(fd, (const struct sockaddr *)&addr->storage, addr->len), 0);
+	check_int(listen(fd, 1), 0);
+	close(fd);
+}
+
+static int a_stale_socket_file_is_replaced(void *arg)
+{
+	char folder[64], text[WH_ADDR_TEXT_MAX];
+	struct wh_listener *listener;
+	struct wh_addr addr;
+
+	(void)arg;
+	path_in(make_folder(folder), &addr, text);
+	leave_stale_socket(&addr);
+	check_int(wh_listen(&addr, &(struct wh_listen_opts){.keep_path = true}, &listener),
+		  -EADDRINUSE);
+	check_int(wh_listen(&addr, NULL, &listener), 0);
+	close(connect_raw(&addr));
+	/* One that somebody listens on is not. */
+	check_int(wh_listen(&addr, NULL, &(struct wh_listener *){NULL}), -EADDRINUSE);
+	close(connect_raw(&addr));
+	wh_listener_close(listener);
+	remove_folder(folder);
+	return 0;
+}
+
+static int a_file_that_is_no_socket_is_left_alone(void *arg)
+{
+	char folder[64], text[WH_ADDR_TEXT_MAX];
+	struct wh_listener *listener;
+	struct wh_addr addr;
+	int fd;
+
+	(void)arg;
+	path_in(make_folder(folder), &addr, text);
+	fd = open(text + 5, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	check_int(write(fd, "precious", 8), 8);
+	close(fd);
+	check_int(wh_listen(&addr, NULL, &listener), -EADDRINUSE);
+	check_int(access(text + 5, F_OK), 0);
+	remove_folder(folder);
+	return 0;
+}
+
+static int listen_fd_wants_a_listening_socket(void *arg)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct wh_listener *listener;
+	struct wh_sock *sock;
+	struct wh_addr addr;
+	int client;
+
+	(void)arg;
+	check_int(wh_listen_fd(-1, &listener), -EBADF);
+	check_int(wh_listen_fd(fd, &listener), -EINVAL);
+	check_int(listen(fd, 5), 0);
+	check_int(wh_listen_fd(fd, &listener), 0);
+	check_int(wh_listener_fd(listener), fd);
+	check_int(wh_listener_addr(listener, &addr), 0);
+	client = connect_raw(&addr);
+	check_int(wh_accept(listener, &sock), 0);
+	wh_sock_close(sock);
+	close(client);
+	wh_listener_close(listener);
+	return 0;
+}
+
+/* Accepting */
+
+static int accept_gives_connections_in_order(void *arg)
+{
+	struct wh_addr addr, peer;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_sock *sock;
+	int fds[10];
+
+	(void)arg;
+	for (int i = 0; i < 10; i++)
+		fds[i] = connect_raw(&addr);
+	for (int i = 0; i < 10; i++) {
+		check_int(wh_accept(listener, &sock), 0);
+		addr.len = peer.len = sizeof(addr.storage);
+		getsockname(fds[i], (struct sockaddr *)&addr.storage, &addr.len);
+		getpeername(wh_sock_fd(sock), (struct sockaddr *)&peer.storage, &peer.len);
+		check_int(peer.len, addr.len);
+		check(memcmp(&peer.storage, &addr.storage, peer.len) == 0);
+		wh_sock_close(sock);
+		close(fds[i]);
+	}
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int accept_canceled(void *arg)
+{
+	struct wh_sock *sock;
+
+	check_int(wh_accept(arg, &sock), -ECANCELED);
+	return 0;
+}
+
+static int connection_of_no_use(struct wh_sock *sock, void *arg)
+{
+	(void)arg;
+	wh_sock_close(sock);
+	return 0;
+}
+
+static int a_second_acceptor_is_ebusy(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_scope scope;
+	struct wh_sock *sock;
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_canceled, listener);
+	settle();
+	check_int(wh_accept(listener, &sock), -EBUSY);
+	check_int(wh_serve(listener, connection_of_no_use, NULL, NULL), -EBUSY);
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int a_deadline_ends_an_accept(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_scope scope;
+	struct wh_sock *sock;
+	int fd;
+
+	(void)arg;
+	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 2 * WH_MS});
+	check_int(wh_accept(listener, &sock), -ETIMEDOUT);
+	check_int(wh_scope_close(&scope), -ETIMEDOUT);
+	fd = connect_raw(&addr);
+	check_int(wh_accept(listener, &sock), 0);
+	wh_sock_close(sock);
+	close(fd);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int closing_ends_an_accept(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_scope scope;
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_canceled, listener);
+	settle();
+	wh_listener_close(listener);
+	check_int(wh_scope_close(&scope), 0);
+	return 0;
+}
+
+/* More than the listener keeps ready, so that accepting is stopped and taken up again. */
+static int a_burst_of_connections_is_accepted_whole(void *arg)
+{
+	enum { BURST = 600 };
+	static int fds[BURST];
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_sock *sock;
+
+	(void)arg;
+	for (int i = 0; i < BURST; i++)
+		fds[i] = connect_raw(&addr);
+	for (int i = 0; i < BURST; i++) {
+		check_int(wh_accept(listener, &sock), 0);
+		wh_sock_close(sock);
+		close(fds[i]);
+		if (i % 50 == 0)
+			settle();
+	}
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int connections_nobody_took_are_closed(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_sock *sock;
+	int fds[5];
+	char byte;
+
+	(void)arg;
+	for (int i = 0; i < 5; i++)
+		fds[i] = connect_raw(&addr);
+	check_int(wh_accept(listener, &sock), 0);
+	settle();
+	wh_listener_close(listener);
+	for (int i = 1; i < 5; i++)
+		check(read(fds[i], &byte, 1) <= 0);
+	for (int i = 0; i < 5; i++)
+		close(fds[i]);
+	wh_sock_close(sock);
+	return 0;
+}
+
+/* Out of descriptors */
+
+static void limit_files(rlim_t count, struct rlimit *ret_old)
+{
+	struct rlimit limit;
+
+	check_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (ret_old)
+		*ret_old = limit;
+	limit.rlim_cur = count;
+	check_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static int accept_one(void *arg)
+{
+	struct wh_sock *sock;
+
+	check_int(wh_accept(arg, &sock), 0);
+	wh_sock_close(sock);
+	return 0;
+}
+
+static uint64_t backoffs(uint64_t *ret_turns)
+{
+	struct wh_loop_stats stats;
+
+	wh_loop_stats(&stats);
+	*ret_turns = stats.turns;
+	return stats.accept_backoffs;
+}
+
+static int accept_waits_for_descriptors_without_spinning(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	uint64_t before, after, turns;
+	struct wh_scope scope;
+	struct rlimit old;
+	int fd = connect_raw(&addr);
+
+	(void)arg;
+	limit_files((rlim_t)fd + 1, &old);
+	before = backoffs(&turns);
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_one, listener);
+	do {
+		check_int(wh_sleep(WH_MS), 0);
+		after = backoffs(&(uint64_t){0});
+	} while (after < before + 4);
+	before = turns;
+	backoffs(&turns);
+	/* About 80 ms in steps of one: a loop that spins turns many thousand times. */
+	check(turns - before < 1000);
+	setrlimit(RLIMIT_NOFILE, &old);
+	check_int(wh_scope_close(&scope), 0);
+	close(fd);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int an_accept_that_waits_for_descriptors_can_be_cancelled(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_scope scope;
+	struct rlimit old;
+	int fd = connect_raw(&addr);
+	uint64_t turns;
+
+	(void)arg;
+	limit_files((rlim_t)fd + 1, &old);
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_canceled, listener);
+	while (backoffs(&turns) == 0)
+		check_int(wh_sleep(WH_MS), 0);
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	setrlimit(RLIMIT_NOFILE, &old);
+	close(fd);
+	wh_listener_close(listener);
+	return 0;
+}
+
+static int connect_without_descriptors_is_emfile(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_sock *sock;
+	struct rlimit old;
+
+	(void)arg;
+	limit_files((rlim_t)wh_listener_fd(listener) + 1, &old);
+	check_int(wh_connect(&addr, &sock), -EMFILE);
+	check_int(wh_listen(&addr, NULL, &(struct wh_listener *){NULL}), -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &old);
+	wh_listener_close(listener);
+	return 0;
+}
+
+/* Serving */
+
+struct site {
+	struct wh_listener *listener;
+	struct wh_serve_opts opts;
+	unsigned now, most, ever;
+};
+
+static int until_closed(struct wh_sock *sock, void *arg)
+{
+	struct site *site = arg;
+	char byte;
+
+	site->ever++;
+	if (++site->now > site->most)
+		site->most = site->now;
+	while (wh_sock_recv(sock, &byte, 1) > 0)
+		;
+	site->now--;
+	wh_sock_close(sock);
+	/* One connection's failure is not the server's. */
+	return -EIO;
+}
+
+static int run_site(void *arg)
+{
+	struct site *site = arg;
+	int r = wh_serve(site->listener, until_closed, site, &site->opts);
+
+	check_int(site->now, 0);
+	return r;
+}
+
+static int serve_ends_after_its_connections(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr)};
+	struct wh_scope scope;
+	int fds[20];
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, run_site, &site);
+	for (int i = 0; i < 20; i++)
+		fds[i] = connect_raw(&addr);
+	while (site.now < 20)
+		wh_sleep(WH_MS);
+	for (int i = 0; i < 10; i++)
+		close(fds[i]);
+	while (site.now > 10)
+		wh_sleep(WH_MS);
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	check_int(site.ever, 20);
+	for (int i = 10; i < 20; i++)
+		close(fds[i]);
+	wh_listener_close(site.listener);
+	return 0;
+}
+
+static int serve_keeps_to_its_maximum(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr), .opts.connections_max = 3};
+	struct wh_scope scope;
+	int fds[30];
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, run_site, &site);
+	for (int i = 0; i < 30; i++)
+		fds[i] = connect_raw(&addr);
+	for (int i = 0; i < 30; i++) {
+		while (site.ever < (unsigned)i + 1)
+			wh_sleep(WH_MS);
+		close(fds[i]);
+	}
+	check_int(site.most, 3);
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	wh_listener_close(site.listener);
+	return 0;
+}
+
+static int serve_at_its_maximum_can_be_cancelled(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr), .opts.connections_max = 1};
+	struct wh_scope scope;
+	int fds[3];
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, run_site, &site);
+	for (int i = 0; i < 3; i++)
+		fds[i] = connect_raw(&addr);
+	while (site.ever < 1)
+		wh_sleep(WH_MS);
+	settle();
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	wh_listener_close(site.listener);
+	for (int i = 0; i < 3; i++)
+		close(fds[i]);
+	return 0;
+}
+
+/* tasks_max is 8 there: connections beyond wait, counted as backoffs, and are served in the end. */
+static int serve_waits_for_room_for_tasks(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr)};
+	struct wh_scope scope;
+	uint64_t turns;
+	int fds[20];
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, run_site, &site);
+	for (int i = 0; i < 20; i++)
+		fds[i] = connect_raw(&addr);
+	while (backoffs(&turns) == 0)
+		wh_sleep(WH_MS);
+	check(site.most <= 6);
+	for (int i = 0; i < 20; i++) {
+		while (site.ever < (unsigned)i + 1)
+			wh_sleep(WH_MS);
+		close(fds[i]);
+	}
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	wh_listener_close(site.listener);
+	return 0;
+}
+
+static int serve_refuses_an_impossible_stack(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr), .opts.stack_bytes = 1};
+
+	int fd = connect_raw(&addr);
+
+	(void)arg;
+	check_int(wh_serve(site.listener, until_closed, &site, &site.opts), -EINVAL);
+	close(fd);
+	wh_listener_close(site.listener);
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		task_test(listen_tells_why_it_could_not),
+		task_test(a_port_is_free_again_after_closing),
+		task_test(reuse_port_lets_two_listen),
+		task_test(accepted_tcp_connections_do_not_delay_small_messages),
+		task_test(a_socket_file_goes_with_its_listener),
+		task_test(a_stale_socket_file_is_replaced),
+		task_test(a_file_that_is_no_socket_is_left_alone),
+		task_test(listen_fd_wants_a_listening_socket),
+		task_test(accept_gives_connections_in_order),
+		task_test(a_second_acceptor_is_ebusy),
+		task_test(a_deadline_ends_an_accept),
+		task_test(closing_ends_an_accept),
+		task_test(a_burst_of_connections_is_accepted_whole),
+		task_test(connections_nobody_took_are_closed),
+		task_test(accept_waits_for_descriptors_without_spinning),
+		task_test(an_accept_that_waits_for_descriptors_can_be_cancelled),
+		task_test(connect_without_descriptors_is_emfile),
+		task_test(serve_ends_after_its_connections),
+		task_test(serve_keeps_to_its_maximum),
+		task_test(serve_at_its_maximum_can_be_cancelled),
+		task_test(serve_waits_for_room_for_tasks, .tasks_max = 8),
+		task_test(serve_refuses_an_impossible_stack),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
