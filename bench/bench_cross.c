@@ -128,10 +128,10 @@ static int measure(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct micro_option options[] = {
-		{"round-trips", &round_trips}, {"messages", &messages}, {0}
-	};
-	const struct wh_run_opts opts = {.loops = 2, .pin = true};
+	const struct micro_option options[] = { { "round-trips", &round_trips },
+						{ "messages", &messages },
+						{ 0 } };
+	const struct wh_run_opts opts = { .loops = 2, .pin = true };
 
 	micro_options(argc, argv, options);
 	posts = calloc(messages, sizeof(*posts));

@@ -52,7 +52,7 @@ static void round_trips(struct micro_figure *p50, struct micro_figure *p99)
 
 static void measure_round_trips(void)
 {
-	struct micro_figure p50 = {0}, p99 = {0}, warm_up = {0};
+	struct micro_figure p50 = { 0 }, p99 = { 0 }, warm_up = { 0 };
 
 	round_trips(&warm_up, &warm_up);
 	for (unsigned i = 0; i < micro_repeats(); i++)
@@ -86,7 +86,7 @@ static double pipelined(void *arg)
 
 static int measure(void *arg)
 {
-	const struct wh_executor_opts opts = {.threads = (uint32_t)threads};
+	const struct wh_executor_opts opts = { .threads = (uint32_t)threads };
 
 	(void)arg;
 	if (wh_executor_open(&opts, &executor) < 0)
@@ -100,10 +100,13 @@ static int measure(void *arg)
 int main(int argc, char **argv)
 {
 	const struct micro_option options[] = {
-		{"jobs", &jobs}, {"pipelined", &pipelined_jobs}, {"tasks", &tasks},
-		{"threads", &threads}, {0},
+		{ "jobs", &jobs },
+		{ "pipelined", &pipelined_jobs },
+		{ "tasks", &tasks },
+		{ "threads", &threads },
+		{ 0 },
 	};
-	const struct wh_run_opts opts = {.loops = 1};
+	const struct wh_run_opts opts = { .loops = 1 };
 	int result = 0;
 
 	micro_options(argc, argv, options);

@@ -21,7 +21,7 @@ static int wait_for_nops(void *arg)
 	uint64_t count = *(const uint64_t *)arg;
 
 	for (uint64_t i = 0; i < count; i++) {
-		struct whi_op op = {.kind = WHI_OP_NOP};
+		struct whi_op op = { .kind = WHI_OP_NOP };
 
 		if (whi_await(&op) < 0)
 			abort();
@@ -45,7 +45,7 @@ static double round_trips(void *arg)
 
 static int measure(void *arg)
 {
-	static unsigned batches[] = {1, 8, 64};
+	static unsigned batches[] = { 1, 8, 64 };
 	char name[32];
 
 	(void)arg;
@@ -58,8 +58,8 @@ static int measure(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct micro_option options[] = {{"operations", &operations}, {0}};
-	const struct wh_run_opts opts = {.loops = 1, .pin = true};
+	const struct micro_option options[] = { { "operations", &operations }, { 0 } };
+	const struct wh_run_opts opts = { .loops = 1, .pin = true };
 
 	micro_options(argc, argv, options);
 	if (operations < 64)

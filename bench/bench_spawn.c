@@ -69,8 +69,8 @@ static int measure(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct micro_option options[] = {{"tasks", &tasks}, {"spawns", &spawns}, {0}};
-	const struct wh_run_opts opts = {.loops = 1, .pin = true};
+	const struct micro_option options[] = { { "tasks", &tasks }, { "spawns", &spawns }, { 0 } };
+	const struct wh_run_opts opts = { .loops = 1, .pin = true };
 
 	micro_options(argc, argv, options);
 	if (spawns < tasks)

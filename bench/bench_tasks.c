@@ -31,7 +31,7 @@ struct memory {
 
 static struct memory memory_now(void)
 {
-	struct memory now = {0};
+	struct memory now = { 0 };
 	unsigned long total, resident, kib;
 	FILE *statm = fopen("/proc/self/statm", "re");
 	FILE *status = fopen("/proc/self/status", "re");
@@ -108,8 +108,8 @@ static int measure(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct micro_option options[] = {{"tasks", &tasks}, {0}};
-	struct wh_run_opts opts = {.loops = 1, .pin = true};
+	const struct micro_option options[] = { { "tasks", &tasks }, { 0 } };
+	struct wh_run_opts opts = { .loops = 1, .pin = true };
 
 	micro_options(argc, argv, options);
 	opts.tasks_max = (uint32_t)tasks + 1;

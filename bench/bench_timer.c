@@ -84,9 +84,9 @@ static double expire(void *arg)
 
 int main(int argc, char **argv)
 {
-	const struct micro_option options[] = {
-		{"timers", &timers}, {"operations", &operations}, {0}
-	};
+	const struct micro_option options[] = { { "timers", &timers },
+						{ "operations", &operations },
+						{ 0 } };
 
 	micro_options(argc, argv, options);
 	live = calloc(timers, sizeof(*live));

@@ -77,13 +77,14 @@ void micro_print(struct micro_figure *figure, const char *name, const char *unit
 
 	qsort(figure->values, figure->count, sizeof(figure->values[0]), ascending);
 	printf("{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"min\":%.6g,\"max\":%.6g,"
-	       "\"repeats\":%u}\n", name, figure->values[last / 2], unit, figure->values[0],
-	       figure->values[last], figure->count);
+	       "\"repeats\":%u}\n",
+	       name, figure->values[last / 2], unit, figure->values[0], figure->values[last],
+	       figure->count);
 }
 
 void micro_measure(const char *name, const char *unit, double (*run)(void *arg), void *arg)
 {
-	struct micro_figure figure = {0};
+	struct micro_figure figure = { 0 };
 
 	run(arg);
 	for (unsigned i = 0; i < repeats; i++)
@@ -93,7 +94,7 @@ void micro_measure(const char *name, const char *unit, double (*run)(void *arg),
 
 void micro_print_once(const char *name, const char *unit, double value)
 {
-	struct micro_figure figure = {0};
+	struct micro_figure figure = { 0 };
 
 	micro_add(&figure, value);
 	micro_print(&figure, name, unit);

@@ -8,7 +8,10 @@
  * 2. An operation is QUEUED while on the backlog, INFLIGHT once it has an entry. Cancelling one on
  *    the backlog marks it; it completes when the backlog is worked off.
  * 3. A quiet operation is on the list of these from its entry until it is known to have been tried.
- * 4. Nothing here runs user code: `done` only makes tasks ready or queues more operations.
+ * 4. The kernel does not find an operation to cancel while it is on its way from one place to
+ *    another, from a poll to a worker thread for instance. So a cancellation that missed one that is
+ *    still here is repeated, until it is found or completes.
+ * 5. Nothing here runs user code: `done` only makes tasks ready or queues more operations.
  */
 #include "backend/uring.h"
 
@@ -23,15 +26,15 @@
 
 /* The two highest bits of user_data say what the rest is. */
 #define TAG_MASK (3ull << 62)
-#define TAG_OP (0ull << 62)	 /* generation (30 bits) and index (32) of a slot */
+#define TAG_OP (0ull << 62)	 /* generation (29 bits) and index (32) of a slot */
 #define TAG_PEER (1ull << 62)	 /* the address of a backend that we tried to wake */
 #define TAG_MESSAGE (2ull << 62) /* a message from another ring: 62 bits of its data */
 #define TAG_WAKE (3ull << 62)	 /* our wake_fd was read, or another ring woke us */
-#define IGNORED (TAG_MESSAGE | (~0ull >> 2)) /* a cancellation's own completion */
+#define CANCEL_BIT (1ull << 61)	 /* with TAG_OP: the cancellation of that operation failed */
 
 enum {
 	SLOTS_MIN = 256,
-	GENERATION_MASK = (1u << 30) - 1,
+	GENERATION_MASK = (1u << 29) - 1,
 	NO_SLOT = -1,
 };
 
@@ -40,6 +43,8 @@ enum {
 
 /* How long closing waits before it looks again. */
 #define DRAIN_STEP_NS (10 * WH_MS)
+/* How long to give the kernel before asking again for a cancellation that missed its operation. */
+#define MISSED_PAUSE_NS WH_MS
 
 static struct whi_uring *uring_of(struct whi_backend *backend)
 {
@@ -55,6 +60,8 @@ static int grow_slots(struct whi_uring *u)
 
 	if (u->slot_count >= u->opts.ops_max)
 		return -EAGAIN;
+	if (count > u->opts.ops_max)
+		count = u->opts.ops_max;
 	slots = whi_realloc(u->slots, count * sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
@@ -196,7 +203,7 @@ static bool queue_cancel(struct whi_uring *u, const struct whi_op *op)
 		return false;
 	io_uring_prep_cancel64(sqe, user_data_of(u, op), 0);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	sqe->user_data = IGNORED;
+	sqe->user_data = CANCEL_BIT | user_data_of(u, op);
 	return true;
 }
 
@@ -228,6 +235,8 @@ static void flush_backlog(struct whi_uring *u)
 		} else {
 			free_slot(u, op->slot);
 			whi_op_complete(op, -ECANCELED, 0);
+			/* Somebody is ready now: this turn must not wait. */
+			u->hurried = true;
 		}
 	}
 }
@@ -236,6 +245,7 @@ static void flush_backlog(struct whi_uring *u)
 static void flush_cancels(struct whi_uring *u)
 {
 	u->cancels_deferred = false;
+	u->cancels_missed = false;
 	for (uint32_t i = 0; i < u->slot_count; i++) {
 		struct whi_op *op = u->slots[i].op;
 
@@ -304,12 +314,29 @@ static unsigned flags_of(const struct io_uring_cqe *cqe)
 	return flags;
 }
 
+/* NULL: it has completed. */
+static struct whi_op *find_op(const struct whi_uring *u, uint64_t user_data)
+{
+	uint32_t index = (uint32_t)user_data;
+	struct whi_op *op = index < u->slot_count ? u->slots[index].op : NULL;
+
+	return whi_likely(op && user_data == user_data_of(u, op)) ? op : NULL;
+}
+
+static void cancel_failed(struct whi_uring *u, const struct io_uring_cqe *cqe)
+{
+	const struct whi_op *op = find_op(u, cqe->user_data & ~CANCEL_BIT);
+
+	if (op && cqe->res == -ENOENT)
+		u->cancels_missed = true;
+}
+
 static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
 {
 	uint32_t index = (uint32_t)cqe->user_data;
-	struct whi_op *op = index < u->slot_count ? u->slots[index].op : NULL;
+	struct whi_op *op = find_op(u, cqe->user_data);
 
-	if (whi_unlikely(!op || cqe->user_data != user_data_of(u, op))) {
+	if (whi_unlikely(!op)) {
 		u->base.stats.stale++;
 		return;
 	}
@@ -328,14 +355,17 @@ static void dispatch(struct whi_uring *u, const struct io_uring_cqe *cqe)
 {
 	switch (cqe->user_data & TAG_MASK) {
 	case TAG_OP:
-		complete_op(u, cqe);
+		if (whi_unlikely(cqe->user_data & CANCEL_BIT))
+			cancel_failed(u, cqe);
+		else
+			complete_op(u, cqe);
 		break;
 	case TAG_PEER:
 		/* Only failures arrive. */
 		uring_wake((struct whi_backend *)(uintptr_t)(cqe->user_data & ~TAG_MASK));
 		break;
 	case TAG_MESSAGE:
-		if (cqe->user_data != IGNORED && u->opts.on_message)
+		if (u->opts.on_message)
 			u->opts.on_message(u->opts.arg, cqe->user_data & ~TAG_MASK, cqe->res);
 		break;
 	case TAG_WAKE:
@@ -395,8 +425,11 @@ static bool kernel_has_more(const struct whi_uring *u)
 static int uring_turn(struct whi_backend *backend, uint64_t timeout_ns)
 {
 	struct whi_uring *u = uring_of(backend);
+	bool missed = u->cancels_missed;
 	int r = 0;
 
+	if (whi_unlikely(missed) && timeout_ns > MISSED_PAUSE_NS)
+		timeout_ns = MISSED_PAUSE_NS;
 	if (whi_unlikely(!whi_fifo_empty(&u->backlog)))
 		flush_backlog(u);
 	if (whi_unlikely(u->cancels_deferred))
@@ -410,6 +443,8 @@ static int uring_turn(struct whi_backend *backend, uint64_t timeout_ns)
 		r = enter(u, 0, 0);
 	u->hurried = false;
 	reap_all(u);
+	if (whi_unlikely(missed))
+		flush_cancels(u);
 	/* Timed out, interrupted, or the kernel wanted its completions reaped first: go on. */
 	if (r == -ETIME || r == -EINTR || r == -EBUSY || r == -EAGAIN)
 		r = 0;
@@ -489,7 +524,7 @@ static void drain(struct whi_uring *u)
 	uring_wake(&u->base);
 	while (u->wake_armed || u->base.stats.inflight) {
 		flush_backlog(u);
-		if (u->cancels_deferred)
+		if (u->cancels_deferred || u->cancels_missed)
 			flush_cancels(u);
 		enter(u, 1, DRAIN_STEP_NS);
 		reap_all(u);

@@ -25,6 +25,7 @@ struct whi_uring {
 	struct whi_fifo quiet;	 /* quiet operations that were given an entry */
 	bool hurried;		 /* somebody waits for one of them */
 	bool cancels_deferred;	 /* some operation's cancel_wanted waits for room */
+	bool cancels_missed;	 /* some cancellation did not find its operation */
 	bool wake_armed;
 	int wake_fd;
 	uint64_t wake_value; /* what the read of wake_fd puts there */

@@ -73,7 +73,7 @@ static int use(struct wh_file *file, struct user *user)
 	int r;
 
 	if (file->closing)
-		return -EBADF;
+		return -ECANCELED;
 	user->op.fd = file->fd;
 	whi_list_append(&file->users, &user->link);
 	r = whi_await(&user->op);

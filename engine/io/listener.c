@@ -456,6 +456,8 @@ int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 			break;
 		}
 	}
+	if (opts && opts->close_listener)
+		wh_listener_close(listener);
 	wh_scope_close(&server.scope);
 	return r;
 }

@@ -225,6 +225,8 @@ ssize_t wh_sock_recv_view(struct wh_sock *sock, struct wh_view *ret)
 
 void wh_view_release(struct wh_view *view)
 {
+	if (!view->data)
+		return;
 	whi_bufs_give(&whi_loop_self()->bufs, (uint16_t)view->buf);
 	view->data = NULL;
 	view->len = 0;
@@ -300,6 +302,8 @@ static int begin_send(struct wh_sock *sock)
 	if (whi_unlikely(sock->sending))
 		return -EBUSY;
 	sock->sending = true;
+	if (whi_likely(!sock->view_pending && !sock->closing && !sock->send_error))
+		return 0;
 	r = flush_views(sock, flush_interrupted);
 	if (r == 0 && whi_unlikely(sock->closing))
 		r = -ECANCELED;
@@ -381,10 +385,8 @@ ssize_t wh_sock_send_view(struct wh_sock *sock, struct wh_view *view)
 	size_t len = view->len;
 	int r = begin_send(sock);
 
-	if (r < 0) {
-		wh_view_release(view);
+	if (r < 0)
 		return r;
-	}
 	sock->view_pending = true;
 	sock->view_buf = (uint16_t)view->buf;
 	sock->view_op.rw.buf = view->data;

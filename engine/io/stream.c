@@ -196,7 +196,7 @@ int whi_stream_wait(struct whi_stream *stream)
 void whi_stream_stop(struct whi_stream *stream)
 {
 	struct whi_wait wait = {.what = "recv to stop"};
-	uint16_t index;
+	uint16_t index = WHI_BUF_NONE;
 	void *data;
 
 	unpark(stream);

@@ -16,7 +16,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 
-enum { LINE = 64, PAGE = 4096 };
+enum { LINE = 64, PAGE = 4096, COUNT_MIN = 16 };
 
 void whi_bufs_init(struct whi_bufs *bufs, struct whi_backend *backend, uint32_t count,
 		   uint32_t bytes)
@@ -50,6 +50,9 @@ int whi_bufs_open(struct whi_bufs *bufs)
 	if (!bufs->memory)
 		goto err_meta;
 	r = bufs->backend->ops->bufs_open(bufs->backend, bufs->count);
+	/* Where locked memory is short, fewer do. */
+	for (; r == -ENOMEM && bufs->count > COUNT_MIN; bufs->count /= 2)
+		r = bufs->backend->ops->bufs_open(bufs->backend, bufs->count / 2);
 	if (r < 0)
 		goto err_memory;
 	for (uint32_t i = 0; i < bufs->count; i++)

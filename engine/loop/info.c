@@ -44,7 +44,7 @@ void wh_loop_stats(struct wh_loop_stats *ret)
 		.bufs_exhausted = loop->bufs.exhausted,
 		.accept_backoffs = loop->accept_backoffs,
 		.wakes_sent = atomic_load_explicit(&loop->wakes_sent, memory_order_relaxed),
-		.switches = loop->sched.switches,
+		.resumes = loop->sched.resumed,
 		.tasks_spawned = loop->sched.spawned,
 		.tasks_live = loop->sched.tasks_live,
 		.ops_inflight = backend->inflight,

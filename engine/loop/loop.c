@@ -6,10 +6,14 @@
  *    before `sleeping` is looked at. All four are sequentially consistent, so at least one side
  *    sees the other, and no wake-up is lost.
  * 2. Posts run on the loop's own stack, so they cannot suspend.
+ * 3. The loops of a runtime close together; everybody else counts as a visitor while using a loop,
+ *    because what a visitor posts may be what ends the runtime. Visitors announce themselves before
+ *    they look at `open`, closing is announced before `visitors` is looked at.
  */
 #include "loop/loop.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -26,34 +30,53 @@ int whi_loop_init(struct wh_loop *loop, const struct whi_loop_opts *opts)
 		return r;
 	whi_sched_init(&loop->sched, &opts->sched_opts);
 	whi_bufs_init(&loop->bufs, loop->backend, opts->buf_count, opts->buf_bytes);
+	atomic_store(&loop->open, true);
 	return 0;
 }
 
 void whi_loop_fini(struct wh_loop *loop)
 {
+	atomic_store(&loop->open, false);
+	while (atomic_load(&loop->visitors) > 0)
+		sched_yield();
 	loop->backend->ops->close(loop->backend);
 	whi_bufs_fini(&loop->bufs);
 	whi_sched_fini(&loop->sched);
 }
 
+/* The calling thread's loop, if it closes together with `loop`. */
+static struct wh_loop *peer_of(const struct wh_loop *loop)
+{
+	struct wh_loop *mine = whi_loop_self();
+
+	return mine && mine->runtime == loop->runtime ? mine : NULL;
+}
+
 void whi_loop_wake(struct wh_loop *loop)
 {
-	struct whi_sched *mine = whi_sched_self();
+	struct wh_loop *peer;
 
 	/* Pairs with the store in wait_ns. */
 	if (atomic_load(&loop->sleeping) == 0 || atomic_exchange(&loop->sleeping, 0) == 0)
 		return;
 	atomic_fetch_add_explicit(&loop->wakes_sent, 1, memory_order_relaxed);
-	if (mine && mine != &loop->sched)
-		loop->backend->ops->wake_from(loop->backend, whi_loop_self()->backend);
+	peer = peer_of(loop);
+	if (peer && peer != loop)
+		loop->backend->ops->wake_from(loop->backend, peer->backend);
 	else
 		loop->backend->ops->wake(loop->backend);
 }
 
 void whi_loop_post(struct wh_loop *loop, struct wh_post *post)
 {
+	bool visits = !peer_of(loop);
+
+	if (visits)
+		atomic_fetch_add(&loop->visitors, 1);
 	whi_mpsc_push(&loop->mailbox, (struct whi_qnode *)(void *)post);
 	whi_loop_wake(loop);
+	if (visits)
+		atomic_fetch_sub(&loop->visitors, 1);
 }
 
 void whi_loop_alert(struct wh_loop *loop)
@@ -66,7 +89,10 @@ void whi_loop_alert_from_signal(struct wh_loop *loop)
 {
 	atomic_store(&loop->alerted, 1);
 	/* Unlike whi_loop_wake this touches nothing that the handler may have interrupted. */
-	loop->backend->ops->wake(loop->backend);
+	atomic_fetch_add(&loop->visitors, 1);
+	if (atomic_load(&loop->open))
+		loop->backend->ops->wake(loop->backend);
+	atomic_fetch_sub(&loop->visitors, 1);
 }
 
 bool whi_loop_alerted(struct wh_loop *loop)

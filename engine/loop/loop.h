@@ -29,6 +29,9 @@ struct wh_loop {
 	_Alignas(64) struct whi_mpsc mailbox;
 	_Atomic uint32_t sleeping; /* 1: waits in the kernel and must be woken */
 	_Atomic uint32_t alerted;  /* 1: the runtime wants its owner to look up */
+	_Atomic uint32_t visitors; /* threads and signal handlers that do not belong to the runtime
+				      and use the loop right now */
+	_Atomic bool open;	   /* `backend` is there */
 	_Atomic uint64_t wakes_sent;
 };
 
@@ -42,7 +45,7 @@ struct whi_loop_opts {
 /* Make `loop` the calling thread's. Errors as the backend's open. */
 int whi_loop_init(struct wh_loop *loop, const struct whi_loop_opts *opts);
 
-/* No task is left and nothing in flight. */
+/* No task is left and nothing in flight. Waits until visitors have left. */
 void whi_loop_fini(struct wh_loop *loop);
 
 /* One turn. `wait` false: do not wait for the kernel. 0 or -errno of the backend. */

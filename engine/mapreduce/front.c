@@ -14,14 +14,14 @@
 enum {
 	ROOM_MIN = WHI_REGION_WORDS * 2,
 	ROOM_MAX = 65535,
-	INDEX_BITS = 17,
+	PLACES = 1 << WHI_FRONT_INDEX_BITS,
 	BYTES_PER_KEY = 32, /* of cache: key, count, places, and room for other things */
 	LONG_PLACES = 32 * 1024,
 	LONG_ROOM = LONG_PLACES / 2 - 1,
 	LONG_BYTES = 512 * 1024,
 };
 
-_Static_assert((1 << INDEX_BITS) >= 2 * ROOM_MAX, "places for every id");
+_Static_assert(PLACES >= 2 * ROOM_MAX, "places for every id");
 _Static_assert(LONG_BYTES <= 1 << 20 && WHI_FRONT_LONG_MAX < 1 << 12, "bits of whi_front_long");
 
 static uint32_t choose_room(size_t l2_bytes)
@@ -41,9 +41,7 @@ struct whi_front *whi_front_new(struct whi_writer *writer, size_t l2_bytes)
 		return NULL;
 	front->writer = writer;
 	front->room = choose_room(l2_bytes);
-	front->index_shift = 64 - INDEX_BITS;
-	front->index_mask = (1u << INDEX_BITS) - 1;
-	front->index = whi_calloc(1u << INDEX_BITS, sizeof(*front->index));
+	front->index = whi_calloc(PLACES, sizeof(*front->index));
 	front->keys = whi_aligned_alloc(64, sizeof(*front->keys) * (front->room + 1u));
 	front->counts = whi_alloc(sizeof(*front->counts) * (front->room + 1u));
 	front->hashes = whi_alloc(sizeof(*front->hashes) * (front->room + 1u));
@@ -89,7 +87,7 @@ static void flush_shorts(struct whi_front *front)
 			fail(front, r);
 	}
 	if (front->used)
-		memset(front->index, 0, sizeof(*front->index) << INDEX_BITS);
+		memset(front->index, 0, sizeof(*front->index) * PLACES);
 	front->used = 0;
 	front->words = 0;
 }
@@ -126,14 +124,30 @@ void whi_front_reserve(struct whi_front *front, size_t count)
 	front->total += count;
 }
 
+/* Let the more frequent of two keys have the first place that they share: any order of the keys along
+ * a probe sequence will do, as nothing is ever taken out of one. */
+static void promote(struct whi_front *front, uint32_t first, uint32_t place, uint16_t id)
+{
+	uint16_t holder = front->index[first];
+
+	if (front->counts[id] <= front->counts[holder])
+		return;
+	front->index[first] = id;
+	front->index[place] = holder;
+}
+
 uint16_t whi_front_find(struct whi_front *front, uint64_t low, uint64_t high, uint64_t hash)
 {
-	uint32_t place = (uint32_t)(hash >> front->index_shift);
+	const uint32_t first = whi_front_place(hash);
+	uint32_t place = first;
 	uint16_t id;
 
-	for (; (id = front->index[place]) != 0; place = (place + 1) & front->index_mask)
-		if (front->keys[id].low == low && front->keys[id].high == high)
-			return id;
+	for (; (id = front->index[place]) != 0; place = (place + 1) & (PLACES - 1)) {
+		if (front->keys[id].low != low || front->keys[id].high != high)
+			continue;
+		promote(front, first, place, id);
+		return id;
+	}
 	id = (uint16_t)++front->used;
 	front->index[place] = id;
 	front->keys[id] = (struct whi_key){ low, high };

@@ -18,6 +18,7 @@ enum {
 	WHI_REGION_WORDS = WHI_REGION_BYTES / 2, /* a word and a separator each */
 	WHI_REGION_SLACK = 64, /* a kernel may write so many items past the last one */
 	WHI_FRONT_LONG_MAX = 1024, /* longer keys go to their partition at once */
+	WHI_FRONT_INDEX_BITS = 17, /* the top ones of a hash are its place in the index */
 };
 
 struct whi_front_long {
@@ -40,8 +41,6 @@ struct whi_front {
 	struct whi_key *keys;
 	uint32_t *counts;
 	uint32_t *hashes;
-	unsigned index_shift; /* place of a 64-bit hash: hash >> index_shift */
-	uint32_t index_mask;
 	uint32_t room;
 	uint32_t used;
 	uint64_t words; /* counted since the last flush; keeps the 32-bit counts from overflowing */
@@ -77,6 +76,21 @@ void whi_front_reserve(struct whi_front *front, size_t count);
 
 /* The id of `key`, entered with count 0 if it is new. For keys that are not at their first place. */
 uint16_t whi_front_find(struct whi_front *front, uint64_t low, uint64_t high, uint64_t hash);
+
+static inline uint32_t whi_front_place(uint64_t hash)
+{
+	return (uint32_t)(hash >> (64 - WHI_FRONT_INDEX_BITS));
+}
+
+/* Count the first `count` of front->ids. Apart from finding them, so that the loads of one do not
+ * wait for the stores of the other. */
+static inline void whi_front_bump(struct whi_front *front, size_t count)
+{
+	uint32_t *counts = front->counts;
+
+	for (size_t i = 0; i < count; i++)
+		counts[front->ids[i]]++;
+}
 
 /* Add `count` to a key that is not short. */
 void whi_front_add_long(struct whi_front *front, const uint8_t *bytes, size_t len, uint64_t count);

@@ -249,10 +249,13 @@ static int cut_file(struct whi_input *input, size_t file, uint64_t split_bytes)
 static bool append_file(struct whi_input *input, size_t file, uint64_t split_bytes,
 			uint64_t *gathered)
 {
-	struct whi_split *last = input->splits + input->split_count - 1;
+	struct whi_split *last;
 	uint64_t size = input->files[file].size;
 
-	if (input->split_count == 0 || last->end != UINT64_MAX ||
+	if (input->split_count == 0)
+		return false;
+	last = &input->splits[input->split_count - 1];
+	if (last->end != UINT64_MAX ||
 	    last->file + last->file_count != file || *gathered + size + FILE_COST > split_bytes)
 		return false;
 	last->file_count++;

@@ -15,7 +15,7 @@
 
 #include "mapreduce/records.h"
 
-/* Read beyond the end of a part: its last record goes on for a few bytes. */
+/* Read beyond the end of a part at first: its last record goes on for a few bytes. */
 enum { BEYOND_BYTES = 4096 };
 
 void whi_source_init(struct whi_source *source, const char *path, uint64_t begin, uint64_t end)
@@ -123,6 +123,9 @@ size_t whi_source_want(const struct whi_source *source, const struct whi_buffer 
 		return buf->room - buf->len;
 	if (pos < source->end)
 		want += source->end - pos;
+	else
+		/* It goes on for longer. Twice as much each time, as all of it is searched. */
+		want += pos - source->end;
 	return want < buf->room - buf->len ? (size_t)want : buf->room - buf->len;
 }
 

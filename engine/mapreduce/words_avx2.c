@@ -34,7 +34,7 @@ KERNEL static inline size_t put_offsets(uint16_t *to, uint64_t bits, __m128i bas
 
 	for (int i = 0; i < STEP / 8; i++, bits >>= 8) {
 		const void *row = &whi_words_bits[bits & 0xff];
-		__m128i numbers = _mm_cvtepu8_epi16(_mm_loadl_epi64(row));
+		__m128i numbers = _mm_loadu_si128(row);
 
 		_mm_storeu_si128((__m128i *)(void *)at, _mm_add_epi16(numbers, base));
 		at += _mm_popcnt_u64(bits & 0xff);
@@ -116,15 +116,17 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 
 KERNEL static void count(struct whi_front *front, const uint8_t *data)
 {
+	const struct whi_words_x86_table table = { front->index, front->keys };
 	const struct whi_region_words *words = &front->shorts;
+	const size_t word_count = words->count;
 
-	for (size_t i = 0; i < words->count; i++) {
+	for (size_t i = 0; i < word_count; i++) {
 		__m128i bytes = _mm_loadu_si128((const void *)(data + words->start[i]));
 		__m128i mask = _mm_load_si128((const void *)&whi_words_masks[words->len[i]]);
 
-		front->ids[i] = whi_words_x86_find(front, _mm_and_si128(bytes, mask));
+		front->ids[i] = whi_words_x86_find(front, table, _mm_and_si128(bytes, mask));
 	}
-	whi_words_x86_bump(front);
+	whi_front_bump(front, word_count);
 }
 
 const struct whi_words_kernel whi_words_avx2 = {

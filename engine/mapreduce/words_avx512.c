@@ -96,15 +96,17 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 
 KERNEL static void count(struct whi_front *front, const uint8_t *data)
 {
+	const struct whi_words_x86_table table = { front->index, front->keys };
 	const struct whi_region_words *words = &front->shorts;
+	const size_t word_count = words->count;
 
-	for (size_t i = 0; i < words->count; i++) {
+	for (size_t i = 0; i < word_count; i++) {
 		__mmask16 mask = (__mmask16)_bzhi_u32(UINT32_MAX, words->len[i]);
 		__m128i key = _mm_maskz_loadu_epi8(mask, data + words->start[i]);
 
-		front->ids[i] = whi_words_x86_find(front, key);
+		front->ids[i] = whi_words_x86_find(front, table, key);
 	}
-	whi_words_x86_bump(front);
+	whi_front_bump(front, word_count);
 }
 
 const struct whi_words_kernel whi_words_avx512 = {

@@ -33,14 +33,16 @@ static inline uint64_t fold_step(uint8_t *data)
 	return gather(at_least(x, WHI_WORDS_SEPARATOR_MAX + 1) | (x & EACH(0x80)));
 }
 
-/* Write `base` plus the number of each of the low eight bits set in `bits` to `to`. */
+/* Write `base` plus the number of each of the eight bits set in `bits` to `to`. */
 static inline size_t put_offsets(uint16_t *to, uint64_t bits, size_t base)
 {
-	uint64_t row = whi_words_bits[bits];
+	struct whi_words_bits row = whi_words_bits[bits];
+	uint64_t each = base * UINT64_C(0x0001000100010001);
 
-	for (int i = 0; i < 8; i++)
-		to[i] = (uint16_t)(base + (row >> 8 * i & 0xff));
-	return (size_t)__builtin_popcountll(bits);
+	row.numbers[0] += each;
+	row.numbers[1] += each;
+	memcpy(to, &row, sizeof(row));
+	return whi_words_bit_counts[bits];
 }
 
 static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
@@ -88,7 +90,7 @@ static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 static inline uint16_t find(struct whi_front *front, uint64_t low, uint64_t high)
 {
 	uint64_t hash = whi_hash_mix(low ^ 0xa0761d6478bd642fu, high ^ 0xe7037ed1a0b428dbu);
-	uint16_t id = front->index[hash >> front->index_shift];
+	uint16_t id = front->index[whi_front_place(hash)];
 	const struct whi_key *key = &front->keys[id];
 
 	if (whi_likely(((key->low ^ low) | (key->high ^ high)) == 0))
@@ -107,8 +109,7 @@ static void count(struct whi_front *front, const uint8_t *data)
 		front->ids[i] = find(front, whi_hash_word(word) & mask->low,
 				     whi_hash_word(word + 8) & mask->high);
 	}
-	for (size_t i = 0; i < words->count; i++)
-		front->counts[front->ids[i]]++;
+	whi_front_bump(front, words->count);
 }
 
 const struct whi_words_kernel whi_words_scalar = {

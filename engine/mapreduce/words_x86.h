@@ -21,22 +21,23 @@ WHI_WORDS_X86 static inline uint64_t whi_words_x86_hash(__m128i key)
 	return (uint64_t)_mm_cvtsi128_si64(key);
 }
 
-WHI_WORDS_X86 static inline uint16_t whi_words_x86_find(struct whi_front *front, __m128i key)
+/* Where to look; kept in registers, as nothing moves inside a region. */
+struct whi_words_x86_table {
+	const uint16_t *index;
+	const struct whi_key *keys;
+};
+
+WHI_WORDS_X86 static inline uint16_t whi_words_x86_find(struct whi_front *front,
+							struct whi_words_x86_table table,
+							__m128i key)
 {
 	uint64_t hash = whi_words_x86_hash(key);
-	uint16_t id = front->index[hash >> front->index_shift];
-	__m128i found = _mm_load_si128((const __m128i *)(const void *)&front->keys[id]);
+	uint16_t id = table.index[whi_front_place(hash)];
+	__m128i found = _mm_load_si128((const __m128i *)(const void *)&table.keys[id]);
 	__m128i differ = _mm_xor_si128(found, key);
 
 	if (whi_likely(_mm_testz_si128(differ, differ)))
 		return id;
 	return whi_front_find(front, (uint64_t)_mm_cvtsi128_si64(key),
 			      (uint64_t)_mm_extract_epi64(key, 1), hash);
-}
-
-/* Counting apart from finding keeps the loads of one from waiting for the stores of the other. */
-static inline void whi_words_x86_bump(struct whi_front *front)
-{
-	for (size_t i = 0; i < front->shorts.count; i++)
-		front->counts[front->ids[i]]++;
 }

@@ -6,6 +6,7 @@
  * 2. A task that suspends goes straight to the next ready one; the loop's own stack runs when none
  *    is left or the turn's budget is used up. So tasks that wake each other cannot keep the loop
  *    from the kernel.
+ * 3. Whoever was ready when a turn began runs in that turn.
  */
 #include "task/sched.h"
 
@@ -14,6 +15,10 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+
+/* A turn may run this many tasks even if fewer were ready: tasks that wake each other then share
+ * the cost of a look at the kernel and the clock. */
+enum { TURN_MIN = 128 };
 
 static _Thread_local struct whi_sched *self;
 
@@ -29,6 +34,7 @@ void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts)
 	memset(sched, 0, sizeof(*sched));
 	sched->stack_bytes = opts->stack_bytes;
 	sched->tasks_max = opts->tasks_max;
+	sched->errno_ptr = &errno;
 	sched->now_ns = whi_clock_ns();
 	whi_wheel_init(&sched->wheel, sched->now_ns);
 	whi_stack_pool_init(&sched->stacks, sizeof(struct wh_task), opts->stacks_warm);
@@ -55,7 +61,7 @@ void whi_sched_fini(struct whi_sched *sched)
 void whi_sched_ready(struct whi_sched *sched, struct wh_task *task)
 {
 	task->state = WHI_TASK_READY;
-	sched->ready_count++;
+	sched->made_ready++;
 	whi_fifo_push(&sched->ready, &task->ready);
 }
 
@@ -65,28 +71,31 @@ static struct whi_context *pick_next(struct whi_sched *sched)
 	struct whi_qnode *node;
 	struct wh_task *next;
 
-	sched->switches++;
 	if (sched->budget == 0 || !(node = whi_fifo_pop(&sched->ready))) {
 		sched->current = NULL;
 		return &sched->context;
 	}
 	next = whi_container_of(node, struct wh_task, ready);
 	sched->budget--;
-	sched->ready_count--;
 	sched->current = next;
 	next->state = WHI_TASK_RUNNING;
 	return &next->context;
 }
 
-void whi_sched_switch(struct whi_sched *sched, struct wh_task *task)
+static inline void switch_away(struct whi_sched *sched, struct wh_task *task)
 {
 	struct whi_context *next = pick_next(sched);
 
 	if (next == &task->context)
 		return;
-	task->saved_errno = errno;
+	task->saved_errno = *sched->errno_ptr;
 	whi_context_switch(&task->context, next);
-	errno = task->saved_errno;
+	*sched->errno_ptr = task->saved_errno;
+}
+
+void whi_sched_switch(struct whi_sched *sched, struct wh_task *task)
+{
+	switch_away(sched, task);
 }
 
 _Noreturn void whi_sched_exit(struct whi_sched *sched, struct wh_task *task)
@@ -94,15 +103,33 @@ _Noreturn void whi_sched_exit(struct whi_sched *sched, struct wh_task *task)
 	whi_context_leave(&task->context, pick_next(sched));
 }
 
+int wh_yield(void)
+{
+	struct whi_sched *sched = self;
+	struct wh_task *task;
+
+	whi_assert(sched && sched->current);
+	task = sched->current;
+	if (whi_likely(!task->scope->status)) {
+		whi_sched_ready(sched, task);
+		switch_away(sched, task);
+	}
+	return task->scope->status;
+}
+
 void whi_sched_run(struct whi_sched *sched)
 {
+	uint32_t ready = (uint32_t)(sched->made_ready - sched->resumed);
 	struct whi_context *first;
+	uint32_t budget;
 
-	sched->budget = sched->ready_count;
-	if (sched->budget == 0)
+	if (ready == 0)
 		return;
+	sched->budget = ready > TURN_MIN ? ready : TURN_MIN;
+	budget = sched->budget;
 	first = pick_next(sched);
 	whi_context_switch(&sched->context, first);
+	sched->resumed += budget - sched->budget;
 	whi_stack_trim(&sched->stacks);
 }
 

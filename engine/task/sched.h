@@ -15,9 +15,11 @@
 
 struct whi_sched {
 	struct whi_fifo ready;
-	uint32_t ready_count;
 	uint32_t budget;	 /* tasks that may still run before the loop's next turn */
+	uint64_t made_ready;	 /* tasks put into the queue so far */
+	uint64_t resumed;	 /* tasks taken out of it in earlier turns */
 	struct wh_task *current; /* NULL while the loop itself runs */
+	int *errno_ptr; /* of the loop's thread, which its tasks never leave */
 	struct whi_context context;
 	struct whi_scope root;
 	struct whi_stack_pool stacks;
@@ -25,7 +27,6 @@ struct whi_sched {
 	uint32_t tasks_live;
 	uint32_t tasks_max;
 	uint64_t now_ns; /* as of the last whi_sched_advance */
-	uint64_t switches;
 	uint64_t spawned;
 	struct whi_wheel wheel;
 };
@@ -45,7 +46,7 @@ void whi_sched_fini(struct whi_sched *sched);
 /* The calling thread's scheduler, or NULL. Never inlined: compilers keep thread-local addresses. */
 struct whi_sched *whi_sched_self(void);
 
-/* Run every task that is ready now once. */
+/* Run every task that is ready now, and some that become ready meanwhile. */
 void whi_sched_run(struct whi_sched *sched);
 
 /* Set the clock and fire the timers that are due. */

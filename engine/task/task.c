@@ -214,20 +214,6 @@ const char *wh_task_name(const struct wh_task *task)
 	return task->name[0] ? task->name : task->fn_name;
 }
 
-int wh_yield(void)
-{
-	struct whi_sched *sched = whi_sched_self();
-	struct wh_task *task;
-
-	whi_assert(sched && sched->current);
-	task = sched->current;
-	if (!task->scope->status) {
-		whi_sched_ready(sched, task);
-		whi_sched_switch(sched, task);
-	}
-	return task->scope->status;
-}
-
 uint64_t wh_now_ns(void)
 {
 	return whi_clock_ns();

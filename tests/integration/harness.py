@@ -89,6 +89,10 @@ class Server:
     def stop(self, status=0, number=signal.SIGTERM):
         """End it with a signal; returns its standard output."""
         self.process.send_signal(number)
+        return self.finish(status)
+
+    def finish(self, status=0):
+        """Wait for its end; returns its standard output."""
         out, err = self.process.communicate(timeout=COMMAND_SECONDS_MAX)
         equal(self.process.returncode, status, "exit status;", err, "status")
         return out

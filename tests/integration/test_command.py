@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """The command itself: help, wrong usage, exit status, output that cannot be written."""
 import os
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env -S python3 -B
 """whorl echo as its users see it: addresses, many and odd clients, and how it ends."""
 import json
 import os
@@ -109,6 +109,17 @@ def ten_thousand_idle_clients_are_held():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def fill(client):
+    """Send, and never read, until nothing goes any more. Returns how much went."""
+    client.setblocking(False)
+    sent = 0
+    with selectors.DefaultSelector() as writable:
+        writable.register(client, selectors.EVENT_WRITE)
+        while writable.select(0.2):
+            sent += client.send(bytes(1 << 16))
+    return sent
+
+
 # Odd clients
 
 def reset(client):
@@ -135,12 +146,7 @@ def clients_that_never_write_or_never_read_do_no_harm():
         silent = [server.connect() for _ in range(50)]
         deaf = [server.connect() for _ in range(20)]
         for client in deaf:
-            client.setblocking(False)
-            try:
-                while client.send(bytes(1 << 16)):
-                    pass
-            except BlockingIOError:
-                pass
+            fill(client)
         with server.connect() as client:
             for _ in range(100):
                 echoes(client)
@@ -160,12 +166,7 @@ def memory_does_not_grow_with_what_a_deaf_client_sends():
             echoes(client)
         before = resident()
         client = server.connect()
-        client.setblocking(False)
-        poll = selectors.DefaultSelector()
-        poll.register(client, selectors.EVENT_WRITE)
-        sent = 0
-        while poll.select(0.2):
-            sent += client.send(bytes(1 << 20))
+        sent = fill(client)
         check(sent < 64 << 20, sent, "bytes were taken from a client that never reads")
         check(resident() - before < 20000, "KiB of growth:", resident() - before)
         client.close()
@@ -285,7 +286,7 @@ def data_in_flight_is_echoed_before_the_end():
             for client in clients:
                 equal(len(receive_all(client)), len(data), "bytes back")
                 client.close()
-            server.stop()
+            server.finish()
 
 
 @test
@@ -311,7 +312,7 @@ def a_slow_client_gets_a_prefix_without_a_gap():
                 pass
             check(data.startswith(bytes(got)), "a gap within", len(got), "bytes of", sent)
             client.close()
-            server.stop()
+            server.finish()
 
 
 @test
@@ -319,12 +320,7 @@ def a_deaf_client_does_not_keep_it_for_ever():
     """Draining has a limit of 5 seconds, which is what this test waits for."""
     with Server("127.0.0.1:0", "--loops", "1") as server:
         client = server.connect()
-        client.setblocking(False)
-        try:
-            while client.send(bytes(1 << 16)):
-                pass
-        except BlockingIOError:
-            pass
+        fill(client)
         server.stop()
         client.close()
 
@@ -333,12 +329,7 @@ def a_deaf_client_does_not_keep_it_for_ever():
 def a_second_signal_ends_it_at_once():
     with Server("127.0.0.1:0", "--loops", "1") as server:
         client = server.connect()
-        client.setblocking(False)
-        try:
-            while client.send(bytes(1 << 16)):
-                pass
-        except BlockingIOError:
-            pass
+        fill(client)
         server.process.send_signal(signal.SIGTERM)
         # The first one is taken once the server has stopped listening.
         while True:

@@ -5,6 +5,7 @@ add_library(whorl_test_support STATIC
 	support/bare_sched.c
 	support/child.c
 	support/fake_backend.c
+	support/ring.c
 	support/task_test.c)
 target_include_directories(whorl_test_support PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
 	$<TARGET_PROPERTY:whorl_objects,INTERFACE_INCLUDE_DIRECTORIES>)
@@ -20,8 +21,9 @@ function(whorl_engine_tests folder)
 endfunction()
 
 whorl_engine_tests(arch context)
+whorl_engine_tests(backend uring:concurrent uring_file uring_net)
 whorl_engine_tests(base alloc list queue:concurrent wheel)
 whorl_engine_tests(io stream_scripted)
-whorl_engine_tests(loop await bufs)
+whorl_engine_tests(loop await bufs runtime:concurrent)
 whorl_engine_tests(op op)
 whorl_engine_tests(task overflow scope stack task)

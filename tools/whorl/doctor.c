@@ -28,7 +28,7 @@ enum {
 	GUARD_INSTALL = 102, /* MADV_GUARD_INSTALL: older C libraries do not name it */
 	FILES_FEW = 16,
 	FILES_PLENTY = 10000,
-	RING_KIB = 84, /* what a loop's ring of the default size locks */
+	RING_KIB = 84,	  /* what a loop's ring of the default size locks */
 	MAPS_A_STACK = 5, /* 2 a stack, of 40 % of vm.max_map_count */
 	BACKLOG_PLENTY = 4096,
 	MEMORY_MIB = 64,
@@ -105,7 +105,7 @@ static int name_backend(void *arg)
 static void *run_probe(void *arg)
 {
 	struct probe *ret = arg;
-	const struct wh_run_opts opts = {.loops = 1, .keep_signals = true};
+	const struct wh_run_opts opts = { .loops = 1, .keep_signals = true };
 
 	ret->feature_count = wh_probe(ret->features);
 	if (ret->feature_count >= 0)
@@ -261,8 +261,8 @@ static void check_locked_memory(void)
 
 	getrlimit(RLIMIT_MEMLOCK, &limit);
 	check = add("locked memory", limit.rlim_cur < need ? WARN : OK,
-		    "%s; a loop's ring takes %u KiB", limit_text(limit.rlim_cur, 1024, " KiB", text),
-		    RING_KIB);
+		    "%s; a loop's ring takes %u KiB",
+		    limit_text(limit.rlim_cur, 1024, " KiB", text), RING_KIB);
 	cure(check, "with less, rings are smaller, and beyond that fail with ENOMEM: raise it with "
 		    "ulimit -l, in limits.conf, or LimitMEMLOCK= of a service");
 }
@@ -309,7 +309,7 @@ static void check_machine(void)
 
 /* Printing */
 
-static const char *const verdict_names[] = {[OK] = "ok", [WARN] = "warn", [BAD] = "bad"};
+static const char *const verdict_names[] = { [OK] = "ok", [WARN] = "warn", [BAD] = "bad" };
 
 static void print_text(void)
 {
@@ -324,8 +324,9 @@ static void print_text(void)
 		const struct wh_feature *feature = &probe.features[i];
 
 		printf("%-5s %-20s %s: %s\n", feature->available ? "ok" : "warn", feature->name,
-		       feature->used ? "used"
-				     : feature->available ? "available, not used" : "missing",
+		       feature->used	    ? "used"
+		       : feature->available ? "available, not used"
+					    : "missing",
 		       feature->why);
 	}
 }
@@ -372,8 +373,8 @@ static void print_json(bool usable)
 
 static const char usage_text[] =
 	"usage: whorl doctor [--json]\n\n"
-	"Say what this machine offers the engine: kernel, io_uring's features, found by trying them,\n"
-	"and limits. Each line is ok, warn or bad, with a cure where there is something to mend.\n\n"
+	"Say what this machine offers the engine: the kernel, what io_uring can do, found by\n"
+	"trying, and limits. Each line is ok, warn or bad, and says how to mend what is not ok.\n\n"
 	"  --json   print one line of JSON\n\n"
 	"Exit status 3 if something essential is missing.\n";
 
@@ -403,8 +404,8 @@ int cmd_doctor(int argc, char **argv)
 {
 	bool json = false;
 	const struct cli_option options[] = {
-		{.name = "--json", .flag = &json},
-		{0},
+		{ .name = "--json", .flag = &json },
+		{ 0 },
 	};
 	int operands;
 	int r = cli_parse(argc, argv, options, &operands);

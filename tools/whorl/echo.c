@@ -39,14 +39,11 @@ struct server {
 	uint64_t echoes, bytes, connections, errors;
 };
 
-/* Interrupted, it leaves the view to the caller. */
+/* On failure the view stays the caller's. */
 static int send_back(struct wh_sock *sock, struct server *server, struct wh_view *view)
 {
-	ssize_t r = wh_sock_flush(sock);
+	ssize_t r = wh_sock_send_view(sock, view);
 
-	if (r < 0)
-		return (int)r;
-	r = wh_sock_send_view(sock, view);
 	if (r < 0)
 		return (int)r;
 	server->echoes++;
@@ -64,11 +61,23 @@ static void drain(struct wh_sock *sock, struct server *server, struct wh_view *v
 	if (view->data)
 		r = send_back(sock, server, view);
 	/* A turn of the loop brings in what the kernel has. */
-	wh_yield();
+	wh_sleep(1);
 	while (r == 0 && wh_sock_try_recv_view(sock, view) > 0)
 		r = send_back(sock, server, view);
 	wh_sock_shutdown(sock, SHUT_WR);
 	wh_scope_close(&scope);
+}
+
+/* A client's doings are its own; that we lack memory people must know. */
+static void failed(struct server *server, int err)
+{
+	static _Atomic bool said;
+
+	server->errors++;
+	if (err == -ENOMEM && !said) {
+		said = true;
+		cli_error("cannot serve a connection: %s: %s", strerror(-err), wh_run_advice(err));
+	}
 }
 
 static int echo(struct wh_sock *sock, void *arg)
@@ -88,9 +97,8 @@ static int echo(struct wh_sock *sock, void *arg)
 	if (r == -ECANCELED)
 		drain(sock, server, &view);
 	else if (r < 0)
-		server->errors++;
-	if (view.data)
-		wh_view_release(&view);
+		failed(server, (int)r);
+	wh_view_release(&view);
 	wh_sock_close(sock);
 	return 0;
 }
@@ -127,9 +135,9 @@ static void add_totals(const struct server *server)
 static int serve(struct wh_listener *listener)
 {
 	struct server server = {0};
-	int r = wh_serve(listener, echo, &server, NULL);
+	int r = wh_serve(listener, echo, &server,
+			 &(struct wh_serve_opts){.close_listener = true});
 
-	wh_listener_close(listener);
 	add_totals(&server);
 	return r;
 }

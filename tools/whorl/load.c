@@ -28,8 +28,9 @@ struct percentile {
 };
 
 static const struct percentile percentiles[] = {
-	{"p50", "p50_ns", 500000},   {"p90", "p90_ns", 900000},	    {"p99", "p99_ns", 990000},
-	{"p99.9", "p999_ns", 999000}, {"p99.99", "p9999_ns", 999900},
+	{ "p50", "p50_ns", 500000 },	  { "p90", "p90_ns", 900000 },
+	{ "p99", "p99_ns", 990000 },	  { "p99.9", "p999_ns", 999000 },
+	{ "p99.99", "p9999_ns", 999900 },
 };
 
 enum { PERCENTILES = sizeof(percentiles) / sizeof(percentiles[0]) };
@@ -97,7 +98,8 @@ static void report_losses(const struct load_plan *plan, const struct load_result
 			  result->errors, plan->connections, target, loss(result->first_error));
 	if (result->mismatches)
 		cli_error("%" PRIu64 " of %" PRIu64 " connections brought bytes that were not "
-			  "sent: %s does not echo", result->mismatches, plan->connections, target);
+			  "sent: %s does not echo",
+			  result->mismatches, plan->connections, target);
 	if (result->interrupted && result->measured_ns)
 		cli_error("interrupted: the figures are of the %.1f s until then",
 			  (double)result->measured_ns / 1e9);
@@ -120,9 +122,8 @@ static void print_json(const struct load_plan *plan, const struct load_result *r
 	       ",\"loops\":%u,\"rate\":%" PRIu64 ",\"idle\":%s,\"interrupted\":%s",
 	       plan->connections, plan->size, plan->loops, plan->rate,
 	       plan->idle ? "true" : "false", result->interrupted ? "true" : "false");
-	printf(",\"opened\":%" PRIu64 ",\"opening_s\":%.6f,\"duration_s\":%.6f",
-	       result->opened, (double)result->opening_ns / 1e9,
-	       (double)result->measured_ns / 1e9);
+	printf(",\"opened\":%" PRIu64 ",\"opening_s\":%.6f,\"duration_s\":%.6f", result->opened,
+	       (double)result->opening_ns / 1e9, (double)result->measured_ns / 1e9);
 	printf(",\"requests\":%" PRIu64 ",\"requests_per_s\":%.1f,\"unsent\":%" PRIu64,
 	       result->latency.count, per_second(result), result->unsent);
 	for (unsigned i = 0; i < PERCENTILES; i++)
@@ -186,7 +187,8 @@ static void print_text(const struct load_plan *plan, const struct load_result *r
 static void print_idle(const struct load_plan *plan, const struct load_result *result)
 {
 	printf("%s: %" PRIu64 " connections opened in %.2f s and held for %.1f s%s, %" PRIu64
-	       " errors\n", target, plan->connections, (double)result->opening_ns / 1e9,
+	       " errors\n",
+	       target, plan->connections, (double)result->opening_ns / 1e9,
 	       (double)result->measured_ns / 1e9, result->interrupted ? " (interrupted)" : "",
 	       result->errors + result->mismatches);
 }
@@ -224,7 +226,8 @@ static bool enough_files(const struct load_plan *plan)
 		return true;
 	cli_error("%" PRIu64 " connections need %" PRIu64 " open files, and the limit is %" PRIu64
 		  " (raise it with ulimit -n %" PRIu64 ", as root or in limits.conf, or take "
-		  "fewer --connections)", plan->connections, need, limit, need);
+		  "fewer --connections)",
+		  plan->connections, need, limit, need);
 	return false;
 }
 
@@ -247,10 +250,10 @@ static int run(const struct load_plan *plan, bool json)
 
 static const char usage_text[] =
 	"usage: whorl load --connect ADDRESS [OPTION]...\n\n"
-	"Put an echo server under load: every connection sends a request, waits for its answer and\n"
-	"compares every byte. Without --rate it then asks again at once, so a server that stalls\n"
-	"is asked less. With --rate requests are due at fixed times, whatever the server does, and\n"
-	"a latency counts from when the request was due.\n\n"
+	"Put an echo server under load: every connection sends a request, waits for its answer\n"
+	"and compares every byte. Without --rate it then asks again at once, so a server that\n"
+	"stalls is asked less. With --rate requests are due at fixed times, whatever the server\n"
+	"does, and a latency counts from when the request was due.\n\n"
 	"  --connect ADDRESS  127.0.0.1:7000, [::1]:7000 or unix:PATH\n"
 	"  --connections N    default 64\n"
 	"  --size BYTES       of a request; default 64\n"
@@ -275,7 +278,8 @@ static int check(int operands, char **argv, struct load_plan *plan)
 	}
 	if (wh_addr_parse(target, &plan->addr) < 0) {
 		cli_error("load: '%s' is not an address; write 127.0.0.1:7000, [::1]:7000 or "
-			  "unix:PATH", target);
+			  "unix:PATH",
+			  target);
 		return EXIT_USAGE;
 	}
 	if (plan->idle && plan->rate) {
@@ -287,22 +291,24 @@ static int check(int operands, char **argv, struct load_plan *plan)
 
 int cmd_load(int argc, char **argv)
 {
-	struct load_plan plan = {.connections = 64, .size = 64};
+	struct load_plan plan = { .connections = 64, .size = 64 };
 	uint64_t loops = 1;
 	double duration = 5, warmup = 0.5;
 	bool json = false;
 	const struct cli_option options[] = {
-		{.name = "--connect", .text = &target},
-		{.name = "--connections", .number = &plan.connections, .min = 1,
-		 .max = CONNECTIONS_MAX},
-		{.name = "--size", .number = &plan.size, .min = 1, .max = SIZE_MAX_BYTES},
-		{.name = "--duration", .seconds = &duration},
-		{.name = "--warmup", .seconds = &warmup},
-		{.name = "--rate", .number = &plan.rate, .min = 1, .max = RATE_MAX},
-		{.name = "--idle", .flag = &plan.idle},
-		{.name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX},
-		{.name = "--json", .flag = &json},
-		{0},
+		{ .name = "--connect", .text = &target },
+		{ .name = "--connections",
+		  .number = &plan.connections,
+		  .min = 1,
+		  .max = CONNECTIONS_MAX },
+		{ .name = "--size", .number = &plan.size, .min = 1, .max = SIZE_MAX_BYTES },
+		{ .name = "--duration", .seconds = &duration },
+		{ .name = "--warmup", .seconds = &warmup },
+		{ .name = "--rate", .number = &plan.rate, .min = 1, .max = RATE_MAX },
+		{ .name = "--idle", .flag = &plan.idle },
+		{ .name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX },
+		{ .name = "--json", .flag = &json },
+		{ 0 },
 	};
 	int operands;
 	int r = cli_parse(argc, argv, options, &operands);

@@ -34,8 +34,8 @@ struct load_result {
 	uint64_t errors;     /* connections lost, or left without an answer */
 	uint64_t mismatches; /* connections that brought a wrong byte */
 	int first_error;     /* why the first connection was lost; 0 if none */
-	int connect_error;   /* why not all connections could be opened: then nothing was measured */
-	bool interrupted;    /* by a signal: the rest is what was measured until then */
+	int connect_error; /* why not all connections could be opened: then nothing was measured */
+	bool interrupted;  /* by a signal: the rest is what was measured until then */
 };
 
 /* Beyond the end, so long an answer is waited for. */

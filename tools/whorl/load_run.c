@@ -20,8 +20,8 @@
 #include "load.h"
 
 enum {
-	OPENERS = 64,	     /* connections that a loop opens at a time */
-	OFFSETS = 65521,     /* into the pattern; a prime, so that strides reach them all */
+	OPENERS = 64,	 /* connections that a loop opens at a time */
+	OFFSETS = 65521, /* into the pattern; a prime, so that strides reach them all */
 	INDEX_STRIDE = 7919,
 	SEQUENCE_STRIDE = 30011,
 	SEND_FIRST = 16384, /* larger requests are sent while the answer is read: the buffers
@@ -80,7 +80,7 @@ static int open_one(struct connection *connection)
 	struct wh_scope scope;
 	int r;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = LOAD_CONNECT_NS});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = LOAD_CONNECT_NS });
 	r = wh_connect(&connection->worker->load->plan->addr, &connection->sock);
 	wh_scope_close(&scope);
 	if (r == 0)
@@ -164,7 +164,7 @@ static int send_all(void *arg)
 
 static int ask_both_ways(const struct connection *connection, const char *bytes, size_t len)
 {
-	struct sending sending = {connection->sock, bytes, len};
+	struct sending sending = { connection->sock, bytes, len };
 	struct wh_scope scope;
 	int r, closed;
 
@@ -183,8 +183,9 @@ static int ask(const struct connection *connection, uint64_t sequence)
 {
 	const struct load *load = connection->worker->load;
 	size_t len = load->plan->size;
-	const char *bytes = load->pattern + (connection->index * INDEX_STRIDE +
-					     sequence * SEQUENCE_STRIDE) % OFFSETS;
+	const char *bytes = load->pattern +
+			    (connection->index * INDEX_STRIDE + sequence * SEQUENCE_STRIDE) %
+				    OFFSETS;
 	ssize_t r;
 
 	if (len > SEND_FIRST)
@@ -301,7 +302,7 @@ static int use_all(void *arg)
 	struct wh_scope scope;
 	int r = 0;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){.deadline_ns = deadline_ns});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .deadline_ns = deadline_ns });
 	for (uint64_t i = (uint64_t)(worker - load->workers); i < plan->connections && r == 0;
 	     i += plan->loops)
 		r = wh_spawn(&scope, use_connection, &load->connections[i]);
@@ -340,7 +341,7 @@ static int on_every_loop(struct load *load, wh_task_fn fn)
 		return -ENOMEM;
 	wh_scope_open(&scope, NULL);
 	for (unsigned i = 0; i < load->plan->loops && r == 0; i++) {
-		errands[i] = (struct errand){&load->workers[i], fn};
+		errands[i] = (struct errand){ &load->workers[i], fn };
 		r = wh_spawn(&scope, run_errand, &errands[i]);
 	}
 	if (r < 0)
@@ -427,7 +428,7 @@ static int load_main(void *arg)
 		measure(load);
 	else if (r != -ECANCELED)
 		load->result->connect_error = r;
-	wh_scope_open(&scope, &(struct wh_scope_opts){.shield = true});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .shield = true });
 	on_every_loop(load, close_all);
 	wh_scope_close(&scope);
 	load->result->interrupted = wh_run_signal() != 0;
@@ -474,7 +475,7 @@ int load_run(const struct load_plan *plan, struct load_result *ret)
 		.buf_bytes = large ? BUF_BYTES_LARGE : 0,
 		.buf_count = large ? BUF_COUNT_LARGE : 0,
 	};
-	struct load load = {.plan = plan, .result = ret};
+	struct load load = { .plan = plan, .result = ret };
 	int r = -ENOMEM;
 
 	memset(ret, 0, sizeof(*ret));

@@ -110,7 +110,7 @@ struct wh_loop_stats {
 	uint64_t bufs_exhausted; /* receives that were parked because no buffer was free */
 	uint64_t accept_backoffs; /* accepts that waited because of EMFILE and the like */
 	uint64_t wakes_sent;	/* system calls to wake this loop from another thread */
-	uint64_t switches;
+	uint64_t resumes; /* of tasks, in earlier turns */
 	uint64_t tasks_spawned;
 	uint32_t tasks_live;
 	uint32_t ops_inflight;

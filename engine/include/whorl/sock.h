@@ -94,6 +94,8 @@ typedef int (*wh_conn_fn)(struct wh_sock *sock, void *arg);
 struct wh_serve_opts {
 	uint32_t connections_max; /* at once; default 1,000,000. Beyond, accepting pauses */
 	size_t stack_bytes;	  /* of a connection's task; default: wh_run's option */
+	bool close_listener;	  /* once accepting ends, before waiting for connections, so that
+				     nobody connects in vain meanwhile */
 };
 
 /**
@@ -180,7 +182,8 @@ WH_API ssize_t wh_sock_recv_view(struct wh_sock *sock, struct wh_view *ret);
  */
 WH_API ssize_t wh_sock_try_recv_view(struct wh_sock *sock, struct wh_view *ret);
 
-/** Give a buffer back. Context: the loop that lent it. */
+/** Give a buffer back, and leave the view empty; does nothing to an empty one. Context: the loop that
+ * lent it. */
 WH_API void wh_view_release(struct wh_view *view);
 
 /**
@@ -206,7 +209,7 @@ WH_API ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len);
  * Returns    the bytes that are on their way: all of them.
  * Errors     of this view or an earlier one: as wh_sock_send. An error that shows up later is
  *            returned by the next call that sends or flushes.
- * Ownership  takes the view, also on failure.
+ * Ownership  takes the view, and leaves it empty; on failure it stays the caller's.
  * Context    a task on the loop that owns `sock`.
  */
 WH_API ssize_t wh_sock_send_view(struct wh_sock *sock, struct wh_view *view);

@@ -435,14 +435,17 @@ static int connect_without_descriptors_is_emfile(void *arg)
 struct site {
 	struct wh_listener *listener;
 	struct wh_serve_opts opts;
+	bool patient; /* connections last until the client closes, also when cancelled */
 	unsigned now, most, ever;
 };
 
 static int until_closed(struct wh_sock *sock, void *arg)
 {
 	struct site *site = arg;
+	struct wh_scope scope;
 	char byte;
 
+	wh_scope_open(&scope, &(struct wh_scope_opts){.shield = site->patient});
 	site->ever++;
 	if (++site->now > site->most)
 		site->most = site->now;
@@ -450,6 +453,7 @@ static int until_closed(struct wh_sock *sock, void *arg)
 		;
 	site->now--;
 	wh_sock_close(sock);
+	wh_scope_close(&scope);
 	/* One connection's failure is not the server's. */
 	return -EIO;
 }
@@ -487,6 +491,33 @@ static int serve_ends_after_its_connections(void *arg)
 	for (int i = 10; i < 20; i++)
 		close(fds[i]);
 	wh_listener_close(site.listener);
+	return 0;
+}
+
+static int serve_can_close_its_listener_before_its_connections_end(void *arg)
+{
+	struct wh_addr addr;
+	struct site site = {.listener = tcp_listener(&addr), .opts.close_listener = true};
+	struct wh_scope scope, shield;
+	struct wh_sock *sock;
+	int fd;
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	site.patient = true;
+	wh_spawn(&scope, run_site, &site);
+	fd = connect_raw(&addr);
+	while (site.now < 1)
+		wh_sleep(WH_MS);
+	wh_scope_cancel(&scope);
+	wh_scope_open(&shield, &(struct wh_scope_opts){.shield = true});
+	settle();
+	check_int(wh_connect(&addr, &sock), -ECONNREFUSED);
+	check_int(site.now, 1);
+	close(fd);
+	wh_scope_close(&shield);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	check_int(site.now, 0);
 	return 0;
 }
 
@@ -600,6 +631,7 @@ int main(void)
 		task_test(an_accept_that_waits_for_descriptors_can_be_cancelled),
 		task_test(connect_without_descriptors_is_emfile),
 		task_test(serve_ends_after_its_connections),
+		task_test(serve_can_close_its_listener_before_its_connections_end),
 		task_test(serve_keeps_to_its_maximum),
 		task_test(serve_at_its_maximum_can_be_cancelled),
 		task_test(serve_waits_for_room_for_tasks, .tasks_max = 8),

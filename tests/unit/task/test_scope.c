@@ -50,13 +50,13 @@ static int close_waits_for_every_task(void *arg)
 
 static int close_of_an_empty_scope_does_not_suspend(void *arg)
 {
-	uint64_t switches = whi_sched_self()->switches;
+	uint64_t switches = whi_sched_self()->made_ready;
 	struct wh_scope scope;
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	check_int(wh_scope_close(&scope), 0);
-	check_int(whi_sched_self()->switches, switches);
+	check_int(whi_sched_self()->made_ready, switches);
 	return 0;
 }
 

@@ -306,9 +306,9 @@ static int join_of_an_ended_task_does_not_suspend(void *arg)
 	wh_scope_open(&scope, NULL);
 	check_int(wh_spawn(&scope, return_arg, (void *)7, .ret_task = &task), 0);
 	check_int(wh_yield(), 0);
-	switches = whi_sched_self()->switches;
+	switches = whi_sched_self()->made_ready;
 	check_int(wh_task_join(task, &result), 0);
-	check_int(whi_sched_self()->switches, switches);
+	check_int(whi_sched_self()->made_ready, switches);
 	check_int(result, 7);
 	return wh_scope_close(&scope);
 }
