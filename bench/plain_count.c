@@ -103,7 +103,7 @@ static void add(struct table *table, const struct word *word)
 		at = (at + 1) & mask;
 		entry = &table->slots[at];
 	}
-	*entry = (struct entry){keep(table, word->bytes, word->len), word->len, word->hash, 1};
+	*entry = (struct entry){ keep(table, word->bytes, word->len), word->len, word->hash, 1 };
 	if (++table->used * 2 > table->slot_count)
 		grow(table);
 }
@@ -149,7 +149,7 @@ static void scan(struct table *table, struct word *word, const uint8_t *buf, siz
 static int count_file(struct table *table, const char *path)
 {
 	static uint8_t buf[READ_BYTES];
-	struct word word = {.hash = FNV_BASIS};
+	struct word word = { .hash = FNV_BASIS };
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
 
@@ -199,7 +199,7 @@ static int print(struct table *table)
 
 int main(int argc, char **argv)
 {
-	struct table table = {.slot_count = 1 << 16};
+	struct table table = { .slot_count = 1 << 16 };
 	int failed = 0;
 
 	if (argc < 2) {

@@ -67,6 +67,16 @@ static void save_control_words(uint64_t *saved)
 	saved[0] = mxcsr | (uint64_t)x87 << 32;
 }
 
+/* Callers that see through this one, at link time for instance, rely on the list being complete. */
+#ifdef __AVX512F__
+#define WIDE_CLOBBERS                                                                              \
+	, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",         \
+		"xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3",   \
+		"k4", "k5", "k6", "k7"
+#else
+#define WIDE_CLOBBERS
+#endif
+
 /* Everything not saved by whi_switch is a clobber, everything saved is not. */
 static inline void jump_to(void **save_sp, void *load_sp)
 {
@@ -78,7 +88,7 @@ static inline void jump_to(void **save_sp, void *load_sp)
 			 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "cc", "memory", "xmm0",
 			   "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
 			   "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "st", "st(1)",
-			   "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)");
+			   "st(2)", "st(3)", "st(4)", "st(5)", "st(6)", "st(7)" WIDE_CLOBBERS);
 }
 
 bool whi_context_supported(void)

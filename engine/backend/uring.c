@@ -7,10 +7,11 @@
  *    last completion, so a completion whose generation does not match is stale, and counted.
  * 2. An operation is QUEUED while on the backlog, INFLIGHT once it has an entry. Cancelling one on
  *    the backlog marks it; it completes when the backlog is worked off.
- * 3. A quiet operation is on the list of these from its entry until it is known to have been tried.
+ * 3. A quiet operation is on the list of these from its entry until it is known to have been
+ *    tried.
  * 4. The kernel does not find an operation to cancel while it is on its way from one place to
- *    another, from a poll to a worker thread for instance. So a cancellation that missed one that is
- *    still here is repeated, until it is found or completes.
+ *    another, from a poll to a worker thread for instance. So a cancellation that missed one that
+ *    is still here is repeated, until it is found or completes.
  * 5. Nothing here runs user code: `done` only makes tasks ready or queues more operations.
  */
 #include "backend/uring.h"
@@ -36,6 +37,7 @@ enum {
 	SLOTS_MIN = 256,
 	GENERATION_MASK = (1u << 29) - 1,
 	NO_SLOT = -1,
+	ERESTART_MIN = 512, /* include/linux/errno.h, which is not for user space */
 };
 
 /* The result of a quiet operation as long as no completion says otherwise. */
@@ -331,6 +333,12 @@ static void cancel_failed(struct whi_uring *u, const struct io_uring_cqe *cqe)
 		u->cancels_missed = true;
 }
 
+/* A worker thread that was interrupted lets the kernel's own "restart the system call" out. */
+static int32_t result_of(const struct io_uring_cqe *cqe)
+{
+	return whi_unlikely(cqe->res <= -ERESTART_MIN) ? -EINTR : cqe->res;
+}
+
 static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
 {
 	uint32_t index = (uint32_t)cqe->user_data;
@@ -342,13 +350,13 @@ static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
 	}
 	u->base.stats.completions++;
 	if (op->quiet) {
-		op->result = cqe->res;
+		op->result = result_of(cqe);
 		return;
 	}
 	op->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		free_slot(u, index);
-	whi_op_complete(op, cqe->res, flags_of(cqe));
+	whi_op_complete(op, result_of(cqe), flags_of(cqe));
 }
 
 static void dispatch(struct whi_uring *u, const struct io_uring_cqe *cqe)

@@ -22,8 +22,9 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "loop/loop.h"
+#include "loop/runtime.h"
 
-enum { THREADS_MAX = 1024, QUEUE_MAX = 1024, NAME_MAX_BYTES = 12 };
+enum { THREADS_MAX = 1024, QUEUE_MAX = 1024, NAME_MAX_BYTES = 12, THREAD_NAME_MAX = 15 };
 
 enum job_state { JOB_WAITING, JOB_TAKEN, JOB_REMOVED };
 
@@ -112,9 +113,9 @@ static void *work(void *arg)
 }
 
 /* Signals are for the program's own threads. */
-static int start_thread(struct wh_executor *executor, unsigned index)
+static int start_thread(struct wh_executor *executor, unsigned index, const cpu_set_t *cpus)
 {
-	char name[16];
+	char name[32];
 	sigset_t all, old;
 	int r;
 
@@ -125,17 +126,11 @@ static int start_thread(struct wh_executor *executor, unsigned index)
 	if (r != 0)
 		return -r;
 	snprintf(name, sizeof(name), "%.*s-%u", NAME_MAX_BYTES - 1, executor->name, index);
+	name[THREAD_NAME_MAX] = '\0';
 	pthread_setname_np(executor->threads[index], name);
+	/* Not the one CPU that its creator may be tied to. */
+	pthread_setaffinity_np(executor->threads[index], sizeof(*cpus), cpus);
 	return 0;
-}
-
-static uint32_t cpus_allowed(void)
-{
-	cpu_set_t allowed;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-		return 1;
-	return (uint32_t)CPU_COUNT(&allowed);
 }
 
 static struct wh_executor *new_executor(const struct wh_executor_opts *opts, uint32_t threads)
@@ -159,16 +154,18 @@ int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **r
 	const struct wh_executor_opts defaults = {0};
 	struct wh_executor *executor;
 	uint32_t threads;
+	cpu_set_t cpus;
 
 	opts = opts ? opts : &defaults;
-	threads = opts->threads ? opts->threads : cpus_allowed();
+	whi_runtime_affinity(&cpus);
+	threads = opts->threads ? opts->threads : (uint32_t)CPU_COUNT(&cpus);
 	if (threads > THREADS_MAX)
 		return -EINVAL;
 	executor = new_executor(opts, threads);
 	if (!executor)
 		return -ENOMEM;
 	for (; executor->thread_count < threads; executor->thread_count++) {
-		int r = start_thread(executor, executor->thread_count);
+		int r = start_thread(executor, executor->thread_count, &cpus);
 
 		if (r < 0) {
 			wh_executor_close(executor);

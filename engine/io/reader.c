@@ -66,7 +66,8 @@ static void chunk_read(struct whi_op *op)
 		chunk->got += (uint32_t)op->result;
 	else
 		chunk->error = op->result;
-	if ((op->result > 0 && chunk->got < chunk->want) || op->result == -EINTR) {
+	if (((op->result > 0 && chunk->got < chunk->want) || op->result == -EINTR) &&
+	    !op->cancel_wanted) {
 		chunk->error = 0;
 		continue_chunk(chunk);
 		return;

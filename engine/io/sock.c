@@ -330,7 +330,7 @@ ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len)
 		if (r < 0)
 			break;
 		sent += (size_t)r;
-		/* Closing cancels an operation once; this one may have ended short because of it. */
+		/* Closing cancels an operation once: this one may have ended short of it. */
 		if (whi_unlikely(sent < len && sock->closing))
 			r = -ECANCELED;
 	} while (whi_unlikely(r >= 0 && sent < len));
@@ -353,7 +353,8 @@ static void submit_view(struct wh_sock *sock, bool quiet)
 static bool send_rest(struct wh_sock *sock, const struct whi_op *op)
 {
 	size_t sent = op->result > 0 ? (size_t)op->result : 0;
-	bool failed = op->result < 0 && !(op->quiet && op->result == -EAGAIN);
+	bool failed = op->result < 0 && op->result != -EINTR &&
+		      !(op->quiet && op->result == -EAGAIN);
 
 	sock->bytes_sent += sent;
 	if (sent == op->rw.len || failed || sock->closing)
@@ -364,6 +365,20 @@ static bool send_rest(struct wh_sock *sock, const struct whi_op *op)
 	return true;
 }
 
+/* A view was lost, for want of memory say. The peer would wait for it, and our task for the peer:
+ * end the connection, unless the kernel has told both already. */
+static void lose_view(struct wh_sock *sock, int error)
+{
+	socklen_t len = sizeof(int);
+	int type;
+
+	sock->send_error = error;
+	if (error == -EPIPE || error == -ECONNRESET || sock->closing)
+		return;
+	if (getsockopt(sock->fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM)
+		shutdown(sock->fd, SHUT_RDWR);
+}
+
 static void view_sent(struct whi_op *op)
 {
 	struct wh_sock *sock = whi_container_of(op, struct wh_sock, view_op);
@@ -371,8 +386,8 @@ static void view_sent(struct whi_op *op)
 
 	if (send_rest(sock, op))
 		return;
-	if (op->result < 0)
-		sock->send_error = op->result;
+	if (whi_unlikely(op->result < 0))
+		lose_view(sock, op->result);
 	sock->view_pending = false;
 	whi_bufs_give(&sock->loop->bufs, sock->view_buf);
 	sock->flusher = NULL;

@@ -1,7 +1,7 @@
 /*
  * The receive stream of a socket: one multishot receive whose many completions are chained up until
  * somebody takes them. It stays armed between calls, so a busy connection costs one submission for
- * many messages; it is stopped when too much is waiting, and parked when the loop is out of buffers.
+ * many messages; it is stopped when too much is waiting, and parked when the loop has no buffer.
  */
 #pragma once
 

@@ -94,17 +94,17 @@ static void turn_until_end(struct wh_loop *loop)
 			strerror(-r));
 }
 
-/* The index-th CPU that the process may use. */
-static void pin_thread(unsigned index)
+/* To the index-th CPU that the process may use. */
+static void pin_thread(const cpu_set_t *allowed, unsigned index)
 {
-	cpu_set_t allowed, one;
 	unsigned cpu = 0;
+	cpu_set_t one;
 
-	if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0 || CPU_COUNT(&allowed) == 0)
+	if (CPU_COUNT(allowed) == 0)
 		return;
-	index %= (unsigned)CPU_COUNT(&allowed);
+	index %= (unsigned)CPU_COUNT(allowed);
 	for (;; cpu++)
-		if (CPU_ISSET(cpu, &allowed) && index-- == 0)
+		if (CPU_ISSET(cpu, allowed) && index-- == 0)
 			break;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
@@ -117,7 +117,7 @@ static int open_loop(struct whi_runtime *runtime, unsigned index)
 	int r;
 
 	if (runtime->pin)
-		pin_thread(index);
+		pin_thread(&runtime->affinity, index);
 	r = whi_loop_init(loop, &runtime->loop_opts);
 	if (r < 0)
 		return r;
@@ -337,11 +337,21 @@ err_overflow:
 	return r;
 }
 
+void whi_runtime_affinity(cpu_set_t *ret)
+{
+	struct wh_loop *loop = whi_loop_self();
+
+	CPU_ZERO(ret);
+	if (loop)
+		*ret = loop->runtime->affinity;
+	else
+		sched_getaffinity(0, sizeof(*ret), ret);
+}
+
 int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result)
 {
 	const struct wh_run_opts defaults = {0};
 	struct whi_runtime runtime = {0};
-	cpu_set_t affinity;
 	int result = 0;
 	int r;
 
@@ -356,11 +366,11 @@ int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_re
 	r = alloc_loops(&runtime);
 	if (r < 0)
 		return r;
-	sched_getaffinity(0, sizeof(affinity), &affinity);
+	sched_getaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
 	r = opts->keep_signals ? run(&runtime, fn, arg, &result)
 			       : run_with_signals(&runtime, fn, arg, &result);
 	if (opts->pin)
-		sched_setaffinity(0, sizeof(affinity), &affinity);
+		sched_setaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
 	free_loops(&runtime);
 	if (r == 0 && ret_result)
 		*ret_result = result;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "loop/loop.h"
@@ -19,6 +20,7 @@ struct whi_runtime {
 	pthread_t *threads; /* of the loops but the first */
 	unsigned loop_count;
 	bool pin;
+	cpu_set_t affinity; /* the process's, from before any loop was pinned */
 	struct whi_loop_opts loop_opts;
 	/* Tasks in the loops' root scopes, those on their way included. */
 	_Atomic uint64_t roots;
@@ -40,6 +42,9 @@ void whi_runtime_leave(struct whi_runtime *runtime, int error);
 
 /* Cancel the root scopes of all loops. Any thread, and signal handlers. */
 void whi_runtime_cancel(struct whi_runtime *runtime);
+
+/* The CPUs of the process, whether the calling thread's loop is pinned or not. */
+void whi_runtime_affinity(cpu_set_t *ret);
 
 /* signals.c: have SIGINT and SIGTERM cancel `runtime`. 0 or -errno. */
 int whi_signals_catch(struct whi_runtime *runtime);

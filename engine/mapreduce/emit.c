@@ -1,4 +1,5 @@
-/* Owns the way of an emitted key and value into a front table, a block, or a partition's results. */
+/* Owns the way of an emitted key and value into a front table, a block, or a partition's
+ * results. */
 #include "mapreduce/emit.h"
 
 #include <errno.h>
@@ -92,7 +93,9 @@ static void copy(uint8_t *to, struct wh_mr_bytes from)
 int wh_mr_emit(struct wh_mr_emitter *emitter, struct wh_mr_bytes key, struct wh_mr_bytes value)
 {
 	uint32_t hash = (uint32_t)(whi_hash_bytes(key.data, key.len) >> 32);
-	struct whi_pair pair = { .value_len = value.len, .key_len = key.len & WHI_KEY_MAX, .hash = hash & 0xffffff };
+	struct whi_pair pair = { .value_len = value.len,
+				 .key_len = key.len & WHI_KEY_MAX,
+				 .hash = hash & 0xffffff };
 	void *room;
 	int r;
 

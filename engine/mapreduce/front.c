@@ -124,8 +124,8 @@ void whi_front_reserve(struct whi_front *front, size_t count)
 	front->total += count;
 }
 
-/* Let the more frequent of two keys have the first place that they share: any order of the keys along
- * a probe sequence will do, as nothing is ever taken out of one. */
+/* Let the more frequent of two keys have the first place that they share: any order of the keys
+ * along a probe sequence will do, as nothing is ever taken out of one. */
 static void promote(struct whi_front *front, uint32_t first, uint32_t place, uint16_t id)
 {
 	uint16_t holder = front->index[first];

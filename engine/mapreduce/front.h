@@ -16,7 +16,7 @@
 enum {
 	WHI_REGION_BYTES = 16 * 1024,
 	WHI_REGION_WORDS = WHI_REGION_BYTES / 2, /* a word and a separator each */
-	WHI_REGION_SLACK = 64, /* a kernel may write so many items past the last one */
+	WHI_REGION_SLACK = 64,	   /* a kernel may write so many items past the last one */
 	WHI_FRONT_LONG_MAX = 1024, /* longer keys go to their partition at once */
 	WHI_FRONT_INDEX_BITS = 17, /* the top ones of a hash are its place in the index */
 };
@@ -63,8 +63,8 @@ struct whi_front {
 	uint16_t borders[WHI_REGION_BYTES + WHI_REGION_SLACK];
 };
 
-/* A table that is flushed to `writer`; `l2_bytes` of cache to stay inside of. Returns NULL when out of
- * memory. */
+/* A table that is flushed to `writer`; `l2_bytes` of cache to stay inside of. Returns NULL when
+ * out of memory. */
 struct whi_front *whi_front_new(struct whi_writer *writer, size_t l2_bytes);
 void whi_front_free(struct whi_front *front);
 
@@ -74,7 +74,7 @@ int whi_front_flush(struct whi_front *front);
 /* Flush the short keys if there is no room for `count` more. */
 void whi_front_reserve(struct whi_front *front, size_t count);
 
-/* The id of `key`, entered with count 0 if it is new. For keys that are not at their first place. */
+/* The id of a key, entered with count 0 if it is new. For keys not at their first place. */
 uint16_t whi_front_find(struct whi_front *front, uint64_t low, uint64_t high, uint64_t hash);
 
 static inline uint32_t whi_front_place(uint64_t hash)

@@ -111,9 +111,8 @@ static int call_each(const struct group *group, const struct whi_group_call *cal
 			continue;
 		if (atomic_load_explicit(call->stop, memory_order_relaxed))
 			return -ECANCELED;
-		r = call->fn(call->arg,
-			     (struct wh_mr_bytes){ node->pair + 1, node->pair->key_len }, &values,
-			     call->emitter);
+		r = call->fn(call->arg, (struct wh_mr_bytes){ node->pair + 1, node->pair->key_len },
+			     &values, call->emitter);
 		if (r < 0)
 			return r;
 	}

@@ -85,8 +85,8 @@ static const char *join(struct whi_input *input, const char *dir, const char *na
 
 static int add_file(struct whi_input *input, const struct whi_file *file)
 {
-	struct whi_file *files =
-		more(input->files, input->file_count, &input->file_room, sizeof(*files));
+	struct whi_file *files = more(input->files, input->file_count, &input->file_room,
+				      sizeof(*files));
 
 	if (!files)
 		return -ENOMEM;
@@ -214,8 +214,8 @@ int whi_input_walk(struct whi_input *input, const struct wh_mr_job *job, const _
 
 static int add_split(struct whi_input *input, const struct whi_split *split)
 {
-	struct whi_split *splits =
-		more(input->splits, input->split_count, &input->split_room, sizeof(*splits));
+	struct whi_split *splits = more(input->splits, input->split_count, &input->split_room,
+					sizeof(*splits));
 
 	if (!splits)
 		return -ENOMEM;
@@ -255,8 +255,8 @@ static bool append_file(struct whi_input *input, size_t file, uint64_t split_byt
 	if (input->split_count == 0)
 		return false;
 	last = &input->splits[input->split_count - 1];
-	if (last->end != UINT64_MAX ||
-	    last->file + last->file_count != file || *gathered + size + FILE_COST > split_bytes)
+	if (last->end != UINT64_MAX || last->file + last->file_count != file ||
+	    *gathered + size + FILE_COST > split_bytes)
 		return false;
 	last->file_count++;
 	*gathered += size + FILE_COST;

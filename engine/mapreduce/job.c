@@ -1,5 +1,5 @@
-/* Owns a job from beginning to end: walk, map, flush, reduce and sort, output. Each phase ends before
- * the next one begins; within a phase workers share nothing but counters and the store.
+/* Owns a job from beginning to end: walk, map, flush, reduce and sort, output. Each phase ends
+ * before the next one begins; within a phase workers share nothing but counters and the store.
  *
  * 1. `stop` is set once the job's scope is cancelled, so that work on threads ends as soon as tasks
  *    do. With `partial` it is cleared again for the phases after the map.

@@ -25,11 +25,12 @@ struct whi_mr {
 	struct wh_mr_stats stats;
 
 	/* Any thread. */
-	_Atomic bool stop; /* work in progress gives up; set when the job is cancelled or has failed */
+	_Atomic bool
+		stop; /* work in progress gives up; set when the job is cancelled or has failed */
 	_Atomic uint64_t bytes_done;
 	_Atomic unsigned next_part;
 	_Atomic uint64_t keys;
-	uint64_t rows_done; /* written by the one that puts them out */
+	uint64_t rows_done;   /* written by the one that puts them out */
 	pthread_mutex_t lock; /* of the lists of mappers */
 	struct whi_mapper *mappers;
 	struct whi_mapper *mappers_free; /* the one used last first: its memory is in a cache */

@@ -1,8 +1,8 @@
 /* Owns the readers: tasks of the caller's loop that each take the next split and see it through.
  *
- * What is in the page cache is read by the worker that maps it, into its second-level cache, without
- * a loop in between. What is not is read by the ring, with as many reads in flight as there are
- * readers, while the workers map what has come.
+ * What is in the page cache is read by the worker that maps it, into its second-level cache,
+ * without a loop in between. What is not is read by the ring, with as many reads in flight as there
+ * are readers, while the workers map what has come.
  *
  * Readers run on one loop: what they share needs no lock. */
 #include <errno.h>

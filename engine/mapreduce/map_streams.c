@@ -20,7 +20,7 @@ enum { STREAM_BLOCK_BYTES = 1024 * 1024 };
 struct slot {
 	struct whi_mr *mr;
 	struct whi_buffer buf;
-	size_t take; /* bytes of whole records in `buf` */
+	size_t take;	      /* bytes of whole records in `buf` */
 	struct wh_task *task; /* mapping it, or NULL */
 };
 
@@ -28,7 +28,7 @@ struct stream {
 	struct whi_mr *mr;
 	struct whi_file *file;
 	struct wh_file *in;
-	uint64_t pos; /* where it does have offsets: standard input may be any file */
+	uint64_t pos;		/* where it does have offsets: standard input may be any file */
 	struct wh_scope *scope; /* of the mapping tasks */
 	unsigned slot_count;
 	bool eof;

@@ -33,8 +33,8 @@ void whi_rows_fini(struct whi_rows *rows);
 /* Look a row up. */
 void whi_rows_get(const struct whi_rows *rows, uint64_t ref, struct wh_mr_row *ret);
 
-/* Put the rows into the job's order, or as many of the first ones as the job wants. Gives up as soon
- * as `stop` is set; the order is then undefined. */
+/* Put the rows into the job's order, or as many of the first ones as the job wants. Gives up as
+ * soon as `stop` is set; the order is then undefined. */
 void whi_rows_sort(struct whi_rows *rows, const struct wh_mr_job *job, const _Atomic bool *stop);
 
 /* Below, equal to or above zero as `a` sorts before, with or after `b`. */

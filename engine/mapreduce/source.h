@@ -32,8 +32,8 @@ struct whi_source {
 /* Begin with a part of a file. */
 void whi_source_init(struct whi_source *source, const char *path, uint64_t begin, uint64_t end);
 
-/* Map what is in `buf`; `eof` says that nothing follows. Takes mapped bytes off the buffer; if it is
- * still full then, it grows. Returns 0, or an error as whi_mapper_map, or -EMSGSIZE. */
+/* Map what is in `buf`; `eof` says that nothing follows. Takes mapped bytes off the buffer; if it
+ * is still full then, it grows. Returns 0, or an error as whi_mapper_map, or -EMSGSIZE. */
 int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
 		   bool eof);
 
@@ -41,8 +41,8 @@ int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct 
 size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf);
 
 /* Map the source, from `pos` on, as far as its file is in the page cache, without waiting for a
- * device. Returns 0 at the end, WHI_NOT_CACHED if it has to be read from `pos` on in another way, or
- * an error as whi_source_map. */
+ * device. Returns 0 at the end, WHI_NOT_CACHED if it has to be read from `pos` on in another way,
+ * or an error as whi_source_map. */
 int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper);
 
 /* Bytes that are done since this was last asked. */

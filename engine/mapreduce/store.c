@@ -191,12 +191,14 @@ void *whi_writer_room(struct whi_writer *writer, enum whi_kind kind, unsigned pa
 int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t *bytes, size_t len,
 			uint64_t count)
 {
-	struct whi_long *record =
-		whi_writer_room(writer, WHI_LONG, hash >> 24, whi_long_bytes(len));
+	struct whi_long *record = whi_writer_room(writer, WHI_LONG, hash >> 24,
+						  whi_long_bytes(len));
 
 	if (!record)
 		return -ENOMEM;
-	*record = (struct whi_long){ .count = count, .len = len & WHI_KEY_MAX, .hash = hash & 0xffffff };
+	*record = (struct whi_long){ .count = count,
+				     .len = len & WHI_KEY_MAX,
+				     .hash = hash & 0xffffff };
 	memcpy(record + 1, bytes, len);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /*
- * Where counted keys go: 256 partitions by the top bits of their hash, each with a table of its own.
+ * Where counted keys go: 256 partitions by the top bits of their hash, each with its own table.
  *
  * Workers never touch the tables directly. Each has a writer with one open block of records a
  * partition; full blocks are pushed onto the partition's pending stack, and whoever finds enough
@@ -38,7 +38,7 @@ struct whi_part {
 	alignas(64) struct whi_mpsc pending;
 	_Atomic uint64_t pending_bytes;
 	_Atomic uint64_t merge_bytes; /* merge once so much is pending; written by the claimer */
-	_Atomic bool claimed;	      /* exchange with acquire pairs with the release after a merge */
+	_Atomic bool claimed; /* exchange with acquire pairs with the release after a merge */
 
 	/* The claimer. */
 	alignas(64) struct whi_short_table shorts;

@@ -12,11 +12,10 @@
 #define LOW(bytes) (ONES >> (64 - 8 * (bytes)))
 
 const struct whi_key whi_words_masks[WHI_SHORT_MAX + 1] = {
-	{ 0, 0 },	   { LOW(1), 0 },	 { LOW(2), 0 },	      { LOW(3), 0 },
-	{ LOW(4), 0 },	   { LOW(5), 0 },	 { LOW(6), 0 },	      { LOW(7), 0 },
-	{ ONES, 0 },	   { ONES, LOW(1) }, { ONES, LOW(2) }, { ONES, LOW(3) },
-	{ ONES, LOW(4) }, { ONES, LOW(5) }, { ONES, LOW(6) }, { ONES, LOW(7) },
-	{ ONES, ONES },
+	{ 0, 0 },	  { LOW(1), 0 },    { LOW(2), 0 },    { LOW(3), 0 },	{ LOW(4), 0 },
+	{ LOW(5), 0 },	  { LOW(6), 0 },    { LOW(7), 0 },    { ONES, 0 },	{ ONES, LOW(1) },
+	{ ONES, LOW(2) }, { ONES, LOW(3) }, { ONES, LOW(4) }, { ONES, LOW(5) }, { ONES, LOW(6) },
+	{ ONES, LOW(7) }, { ONES, ONES },
 };
 
 static const struct whi_words_kernel *find(const char *name)

@@ -4,13 +4,16 @@
 #define COUNT(m) __builtin_popcount(m)
 #define RANK(m, b) COUNT((m) & ((1u << (b)) - 1))
 #define PUT(m, b, from)                                                                            \
-	((m) >> (b) & 1u && RANK(m, b) / 4 == (from) / 4 ?                                         \
-		 (uint64_t)(b) << 16 * (RANK(m, b) % 4) :                                          \
-		 0)
+	((m) >> (b)&1u && RANK(m, b) / 4 == (from) / 4 ? (uint64_t)(b) << 16 * (RANK(m, b) % 4) : 0)
 #define WORD(m, from)                                                                              \
 	(PUT(m, 0, from) | PUT(m, 1, from) | PUT(m, 2, from) | PUT(m, 3, from) | PUT(m, 4, from) | \
 	 PUT(m, 5, from) | PUT(m, 6, from) | PUT(m, 7, from))
-#define ROW(m) { { WORD(m, 0), WORD(m, 4) } }
+#define ROW(m)                                                                                     \
+	{                                                                                          \
+		{                                                                                  \
+			WORD(m, 0), WORD(m, 4)                                                     \
+		}                                                                                  \
+	}
 #define ROW4(m) ROW((m)), ROW((m) + 1u), ROW((m) + 2u), ROW((m) + 3u)
 #define ROW16(m) ROW4(m), ROW4((m) + 4u), ROW4((m) + 8u), ROW4((m) + 12u)
 #define ROW64(m) ROW16(m), ROW16((m) + 16u), ROW16((m) + 32u), ROW16((m) + 48u)

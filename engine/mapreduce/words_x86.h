@@ -1,4 +1,4 @@
-/* What the kernels for x86-64 share: looking a short key up in the front table, with AES as hash. */
+/* What the kernels for x86-64 share: finding a short key in the front table, with AES as hash. */
 #pragma once
 
 #include <immintrin.h>
@@ -27,9 +27,8 @@ struct whi_words_x86_table {
 	const struct whi_key *keys;
 };
 
-WHI_WORDS_X86 static inline uint16_t whi_words_x86_find(struct whi_front *front,
-							struct whi_words_x86_table table,
-							__m128i key)
+WHI_WORDS_X86 static inline uint16_t
+whi_words_x86_find(struct whi_front *front, struct whi_words_x86_table table, __m128i key)
 {
 	uint64_t hash = whi_words_x86_hash(key);
 	uint16_t id = table.index[whi_front_place(hash)];

@@ -67,9 +67,10 @@ static void on_fault(int signal, siginfo_t *info, void *machine)
 	struct whi_sched *sched = whi_sched_self();
 	struct wh_task *task = sched ? sched->current : NULL;
 	uintptr_t at = (uintptr_t)info->si_addr;
+	uintptr_t low = task ? (uintptr_t)task->stack.low : 0;
 
 	(void)machine;
-	if (task && at < (uintptr_t)task->stack.low && at + GUARD_REACH >= (uintptr_t)task->stack.low)
+	if (at < low && at + GUARD_REACH >= low)
 		report(task);
 	/* Back to how it was; returning repeats the fault, unless somebody sent it. */
 	sigaction(signal, signal == SIGBUS ? &old_bus : &old_segv, NULL);

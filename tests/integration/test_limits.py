@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -B
-"""Machines that lack something: descriptors, locked memory, io_uring itself, the right to a port."""
+"""Machines that lack something: descriptors, locked memory, io_uring, the right to a port."""
 import ctypes
 import errno
 import json

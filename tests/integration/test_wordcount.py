@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from harness import (WHORL, Skip, check, equal, folder, main, run, says, test)
+from harness import (WHORL, check, equal, folder, main, run, says, test)
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
 sys.argv = [word for word in sys.argv if not word.startswith("--seed=")]
@@ -401,6 +401,7 @@ def an_interrupt_in_the_middle_is_a_clean_message():
             # More than a pipe holds: so some of it has been read.
             process.stdin.write(b"some words " * 100000)
             process.stdin.flush()
+            time.sleep(0.02)
             process.send_signal(number)
             process.wait(timeout=20)
             out, err = process.stdout.read(), process.stderr.read().decode()
@@ -408,7 +409,8 @@ def an_interrupt_in_the_middle_is_a_clean_message():
             equal(process.returncode, 1, err)
             check("interrupted" in err, err)
             if partial:
-                check(b"some\t" in out, out)
+                # The message says how far it came, which may be nowhere.
+                equal(b"some\t" in out, "after 0 B" not in err, err)
                 check("part only" in err, err)
             else:
                 equal(out, b"")
@@ -435,26 +437,26 @@ def an_interrupt_among_many_files_is_a_clean_message():
 
 @test
 def a_terminal_gets_a_progress_bar_and_is_left_clean():
-    with folder() as path:
-        file = write(path / "t", random_text(random.Random(SEED), 3000000) * 60)
-        main_end, other = pty.openpty()
-        process = subprocess.Popen([WHORL, "wordcount", "--workers", "1", "--top", "1", str(file)],
-                                   stdout=subprocess.PIPE, stderr=other)
-        os.close(other)
-        process.communicate(timeout=40)
-        equal(process.returncode, 0)
-        shown = b""
-        while select.select([main_end], [], [], 0.1)[0]:
-            try:
-                shown += os.read(main_end, 65536)
-            except OSError:
-                break
-        os.close(main_end)
-        if not shown:
-            raise Skip("it was over before a bar was due")
-        check(b"%" in shown or b"sorting" in shown, shown)
-        # What comes after the bar starts on a clean line.
-        check(b"\r\x1b[Kwhorl: " in shown and shown.endswith(b"\n"), shown[-100:])
+    main_end, other = pty.openpty()
+    process = subprocess.Popen([WHORL, "wordcount", "-"], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=other)
+    os.close(other)
+    # Feed it until it shows something.
+    while not select.select([main_end], [], [], 0.01)[0]:
+        process.stdin.write(b"word " * 1000)
+        process.stdin.flush()
+    process.communicate(timeout=20)
+    equal(process.returncode, 0)
+    shown = b""
+    while select.select([main_end], [], [], 0.1)[0]:
+        try:
+            shown += os.read(main_end, 65536)
+        except OSError:
+            break
+    os.close(main_end)
+    check(shown.startswith(b"\r") and b"B/s" in shown, shown[:100])
+    # What comes after the bar starts on a clean line.
+    check(b"\r\x1b[Kwhorl: " in shown and shown.endswith(b"\n"), shown[-100:])
 
 
 if __name__ == "__main__":

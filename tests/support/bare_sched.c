@@ -8,7 +8,7 @@ enum { STACK_BYTES = 64 * 1024, TASKS_MAX = 100000, STACKS_WARM = 64, TEST_SECON
 
 void bare_open(struct whi_sched *sched, const struct whi_sched_opts *opts)
 {
-	struct whi_sched_opts all = {STACK_BYTES, TASKS_MAX, STACKS_WARM};
+	struct whi_sched_opts all = { STACK_BYTES, TASKS_MAX, STACKS_WARM };
 
 	if (opts && opts->stack_bytes)
 		all.stack_bytes = opts->stack_bytes;
@@ -28,7 +28,7 @@ void bare_run_ready(struct whi_sched *sched)
 int bare_run(struct whi_sched *sched, wh_task_fn fn, void *arg)
 {
 	struct wh_task *task;
-	const struct wh_spawn_opts opts = {.name = "main", .ret_task = &task};
+	const struct wh_spawn_opts opts = { .name = "main", .ret_task = &task };
 	int result;
 
 	check_int(whi_task_spawn(&sched->root, fn, arg, &opts, &task), 0);

@@ -15,10 +15,9 @@ struct bare_test {
 /* An entry of a CMUnitTest table: bare_test(fn), or bare_test(fn, .tasks_max = 4). */
 #define bare_test(function, ...)                                                                   \
 	{                                                                                          \
-		#function, run_bare_test, NULL, NULL,                                              \
-			&(struct bare_test)                                                        \
+#function, run_bare_test, NULL, NULL, &(struct bare_test)                          \
 		{                                                                                  \
-			.fn = function, .opts = {__VA_ARGS__}                                      \
+			.fn = function, .opts = { __VA_ARGS__ }                                    \
 		}                                                                                  \
 	}
 

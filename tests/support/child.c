@@ -27,8 +27,8 @@ const char *__tsan_default_options(void)
 
 _Noreturn static void be_child(int out, void (*fn)(void *arg), void *arg)
 {
-	const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-	const struct rlimit no_core = {0, 0};
+	const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+	const struct rlimit no_core = { 0, 0 };
 
 	setrlimit(RLIMIT_CORE, &no_core);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -4,8 +4,8 @@
 #include <signal.h>
 
 struct child {
-	int status; /* exit status; -1 if a signal ended it */
-	int signal; /* which; 0 if it exited */
+	int status;	 /* exit status; -1 if a signal ended it */
+	int signal;	 /* which; 0 if it exited */
 	char text[4096]; /* what it wrote to standard error */
 };
 

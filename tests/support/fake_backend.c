@@ -90,7 +90,7 @@ void fake_complete(struct fake *fake, struct whi_op *op, int32_t result, unsigne
 {
 	check(fake->event_count < FAKE_EVENTS_MAX);
 	fake->events[fake->event_count++] =
-		(struct fake_event){.op = op, .result = result, .flags = (uint8_t)flags};
+		(struct fake_event){ .op = op, .result = result, .flags = (uint8_t)flags };
 }
 
 bool fake_receive(struct fake *fake, struct whi_op *op, char byte, uint32_t len, unsigned flags)
@@ -219,7 +219,7 @@ static void fake_buf_give(struct whi_backend *backend, uint16_t index, void *buf
 	for (unsigned i = 0; i < fake->buf_count; i++)
 		check(fake->bufs[i].index != index);
 	fake->bufs[fake->buf_count++] =
-		(struct fake_buf){.index = index, .memory = buf, .len = len};
+		(struct fake_buf){ .index = index, .memory = buf, .len = len };
 }
 
 static int fake_open(const struct whi_backend_opts *opts, struct whi_backend **ret)
@@ -269,7 +269,7 @@ void fake_loop_open(struct wh_loop *loop, struct fake *fake, uint32_t bufs)
 	const struct whi_loop_opts opts = {
 		.backend = &fake_backend_ops,
 		.backend_opts.arg = fake,
-		.sched_opts = {STACK_BYTES, TASKS_MAX, STACKS_WARM},
+		.sched_opts = { STACK_BYTES, TASKS_MAX, STACKS_WARM },
 		.buf_count = bufs,
 		.buf_bytes = BUF_BYTES,
 	};
@@ -288,7 +288,7 @@ void fake_loop_close(struct wh_loop *loop)
 
 void fake_spawn(struct wh_loop *loop, wh_task_fn fn, void *arg)
 {
-	const struct wh_spawn_opts opts = {0};
+	const struct wh_spawn_opts opts = { 0 };
 
 	check_int(whi_task_spawn(&loop->sched.root, fn, arg, &opts, NULL), 0);
 }

@@ -17,9 +17,9 @@
 #include "support/task_test.h"
 
 enum fake_when {
-	FAKE_HELD,   /* when told, or when cancelled */
-	FAKE_TURNS,  /* in the `turns`-th turn after it was submitted; 0 counts as 1 */
-	FAKE_INSIDE, /* before submit returns, as one that cannot be queued */
+	FAKE_HELD,    /* when told, or when cancelled */
+	FAKE_TURNS,   /* in the `turns`-th turn after it was submitted; 0 counts as 1 */
+	FAKE_INSIDE,  /* before submit returns, as one that cannot be queued */
 	FAKE_BACKLOG, /* kept back for `turns` turns, then held */
 };
 

@@ -1,5 +1,5 @@
-/* Copy the text with A-Z folded, note where every word is, sort all of them, count equal neighbours,
- * sort again by count. */
+/* Copy the text with A-Z folded, note where every word is, sort all of them, count equal
+ * neighbours, sort again by count. */
 #include "support/oracle_count.h"
 
 #include <stdint.h>
@@ -63,7 +63,7 @@ static size_t find_words(const unsigned char *text, size_t len, struct word *wor
 		if (text[i] > 0x20)
 			continue;
 		if (i > start)
-			words[count++] = (struct word){text + start, i - start, 1};
+			words[count++] = (struct word){ text + start, i - start, 1 };
 		start = i + 1;
 	}
 	return count;

@@ -14,7 +14,7 @@ struct whi_backend *ring;
 
 struct whi_backend *ring_open(const struct whi_backend_opts *opts)
 {
-	struct whi_backend_opts all = opts ? *opts : (struct whi_backend_opts){0};
+	struct whi_backend_opts all = opts ? *opts : (struct whi_backend_opts){ 0 };
 	struct whi_backend *backend;
 	int r;
 

@@ -46,8 +46,7 @@ int ring_run_cancelled(struct ring_op *op);
 #define ring_test(function) cmocka_unit_test_setup_teardown(function, ring_setup, ring_teardown)
 #define ring_test_with(function, ...)                                                              \
 	{                                                                                          \
-		#function, function, ring_setup, ring_teardown,                                    \
-			&(struct whi_backend_opts)                                                 \
+#function, function, ring_setup, ring_teardown, &(struct whi_backend_opts)         \
 		{                                                                                  \
 			__VA_ARGS__                                                                \
 		}                                                                                  \

@@ -40,5 +40,5 @@ int row_text_add(void *arg, const struct wh_mr_row *rows, size_t count)
 void row_text_fini(struct row_text *text)
 {
 	free(text->bytes);
-	*text = (struct row_text){.has_values = text->has_values};
+	*text = (struct row_text){ .has_values = text->has_values };
 }

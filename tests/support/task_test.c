@@ -87,10 +87,27 @@ void check_equal(intmax_t value, intmax_t expected, const char *what, const char
 	abort();
 }
 
+void next_turn(void)
+{
+	struct wh_loop_stats stats;
+	struct wh_scope shield;
+	uint64_t turn;
+
+	wh_loop_stats(&stats);
+	turn = stats.turns;
+	wh_scope_open(&shield, &(struct wh_scope_opts){ .shield = true });
+	/* A turn has time for many yields. */
+	while (stats.turns == turn) {
+		check_int(wh_yield(), 0);
+		wh_loop_stats(&stats);
+	}
+	check_int(wh_scope_close(&shield), 0);
+}
+
 void settle(void)
 {
 	for (int i = 0; i < TURNS; i++)
-		check_int(wh_yield(), 0);
+		next_turn();
 }
 
 void sock_pair(struct wh_sock *ret[2])
@@ -110,6 +127,14 @@ struct wh_listener *tcp_listener(struct wh_addr *ret_addr)
 	check_int(wh_listen(ret_addr, NULL, &listener), 0);
 	check_int(wh_listener_addr(listener, ret_addr), 0);
 	return listener;
+}
+
+int connect_raw(const struct wh_addr *addr)
+{
+	int fd = socket(addr->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	check_int(connect(fd, (const struct sockaddr *)&addr->storage, addr->len), 0);
+	return fd;
 }
 
 void tcp_pair(struct wh_sock *ret[2])

@@ -39,7 +39,8 @@ int cli_parse(int argc, char **argv, const struct cli_option *options, int *ret_
 /* "whorl: " and a line to standard error. */
 __attribute__((format(printf, 1, 2))) void cli_error(const char *format, ...);
 
-/* The candidate nearest to `word` by edit distance, NULL if none is near. `names` ends with NULL. */
+/* The candidate nearest to `word` by edit distance, NULL if none is near. `names` ends with a
+ * NULL. */
 const char *cli_nearest(const char *word, const char *const *names);
 
 /* Explain why wh_run returned `err` and return the exit code for it. */

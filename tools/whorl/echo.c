@@ -289,8 +289,10 @@ int cmd_echo(int argc, char **argv)
 	if (r > 0)
 		return r;
 	if (operands > 0 || !config.text) {
-		cli_error(operands ? "echo: takes no operands, but got '%s'"
-				   : "echo: --listen ADDRESS is missing%s", operands ? argv[1] : "");
+		if (operands)
+			cli_error("echo: takes no operands, but got '%s'", argv[1]);
+		else
+			cli_error("echo: --listen ADDRESS is missing");
 		return EXIT_USAGE;
 	}
 	if (wh_addr_parse(config.text, &config.addr) < 0) {

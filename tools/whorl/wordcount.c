@@ -34,10 +34,10 @@ static const char usage[] =
 	"the end of a file ends there. Counts are exact.\n\n"
 	"  --top N        print the N most frequent words only\n"
 	"  --workers N    count on N threads; default: the CPUs this process may use\n"
-	"  --json         print one JSON object; bytes that are not UTF-8 become \\udc80 to \\udcff\n"
+	"  --json         print one JSON object; bytes that are not UTF-8 become \\udc80-\\udcff\n"
 	"  --partial      when interrupted, print what has been counted until then\n"
 	"  --stats        say at the end what was done, at which speed\n"
-	"  --isa NAME     avx512, avx2 or scalar; default: $WHORL_ISA, or the best there is here\n\n"
+	"  --isa NAME     avx512, avx2 or scalar; default: $WHORL_ISA, or the best there is\n\n"
 	"Exit status: 0 all files counted; 1 a file could not be read (the others are counted),\n"
 	"interrupted, or the output could not be written; 2 wrong usage; 3 the machine lacks\n"
 	"something.\n";
@@ -230,7 +230,7 @@ static int output(void *arg, const struct wh_mr_row *rows, size_t count)
 /* 1234567 as "1.23 MB". */
 static const char *size_text(char text[SIZE_BYTES], uint64_t bytes)
 {
-	static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
 	double value = (double)bytes;
 	unsigned unit = 0;
 
@@ -239,7 +239,10 @@ static const char *size_text(char text[SIZE_BYTES], uint64_t bytes)
 	if (unit == 0)
 		snprintf(text, SIZE_BYTES, "%u B", (unsigned)bytes);
 	else
-		snprintf(text, SIZE_BYTES, "%.*f %s", value < 9.995 ? 2 : value < 99.95 ? 1 : 0,
+		snprintf(text, SIZE_BYTES, "%.*f %s",
+			 value < 9.995	 ? 2
+			 : value < 99.95 ? 1
+					 : 0,
 			 value, units[unit]);
 	return text;
 }
@@ -272,9 +275,8 @@ static void show_bar(const struct wh_mr_stats *stats, double seconds)
 	char done[SIZE_BYTES], total[SIZE_BYTES], rate[SIZE_BYTES], bar[BAR_CELLS + 1];
 	double share = (double)stats->bytes_done / (double)stats->bytes_total;
 	double per_second = (double)stats->bytes_done / seconds;
-	double left = per_second > 0 ?
-			      (double)(stats->bytes_total - stats->bytes_done) / per_second :
-			      0;
+	double left = per_second > 0 ? (double)(stats->bytes_total - stats->bytes_done) / per_second
+				     : 0;
 
 	for (unsigned i = 0; i < BAR_CELLS; i++)
 		bar[i] = i < (unsigned)(share * BAR_CELLS) ? '#' : '.';
@@ -353,13 +355,15 @@ static int say_failed(const struct command *command)
 		return EXIT_FAILED;
 	}
 	if (err == -EINVAL) {
-		cli_error("wordcount: there is no instruction set called '%s' (avx512, avx2, scalar)",
-			  command->config.isa ? command->config.isa : getenv("WHORL_ISA"));
+		cli_error(
+			"wordcount: there is no instruction set called '%s' (avx512, avx2, scalar)",
+			command->config.isa ? command->config.isa : getenv("WHORL_ISA"));
 		return EXIT_USAGE;
 	}
 	if (err == -ENOTSUP) {
-		cli_error("wordcount: this processor lacks the instruction set asked for; leave out "
-			  "--isa and WHORL_ISA");
+		cli_error(
+			"wordcount: this processor lacks the instruction set asked for; leave out "
+			"--isa and WHORL_ISA");
 		return EXIT_MACHINE;
 	}
 	cli_error("wordcount: cannot count: %s", strerror(-err));
@@ -387,13 +391,13 @@ static int finish(struct command *command)
 static int parse(int argc, char **argv, struct config *config, int *ret_files)
 {
 	const struct cli_option options[] = {
-		{.name = "--top", .number = &config->top, .min = 1, .max = UINT64_MAX},
-		{.name = "--workers", .number = &config->workers, .min = 1, .max = WORKERS_MAX},
-		{.name = "--json", .flag = &config->json},
-		{.name = "--partial", .flag = &config->partial},
-		{.name = "--stats", .flag = &config->stats},
-		{.name = "--isa", .text = &config->isa},
-		{0},
+		{ .name = "--top", .number = &config->top, .min = 1, .max = UINT64_MAX },
+		{ .name = "--workers", .number = &config->workers, .min = 1, .max = WORKERS_MAX },
+		{ .name = "--json", .flag = &config->json },
+		{ .name = "--partial", .flag = &config->partial },
+		{ .name = "--stats", .flag = &config->stats },
+		{ .name = "--isa", .text = &config->isa },
+		{ 0 },
 	};
 	int r = cli_parse(argc, argv, options, ret_files);
 
@@ -407,7 +411,7 @@ static int parse(int argc, char **argv, struct config *config, int *ret_files)
 static int run(struct command *command, char **argv, int files)
 {
 	const struct config *config = &command->config;
-	const struct wh_run_opts opts = {.loops = 1};
+	const struct wh_run_opts opts = { .loops = 1 };
 	int r;
 
 	command->started_ns = wh_now_ns();
@@ -432,7 +436,7 @@ static int run(struct command *command, char **argv, int files)
 int cmd_wordcount(int argc, char **argv)
 {
 	struct command *command;
-	struct config config = {0};
+	struct config config = { 0 };
 	int files, r;
 
 	r = parse(argc, argv, &config, &files);

@@ -13,7 +13,7 @@ typedef int (*wh_job_fn)(void *arg);
 
 /* {0} is valid and means the defaults. */
 struct wh_executor_opts {
-	uint32_t threads;   /* default: the CPUs this process may use */
+	uint32_t threads;   /* default: the CPUs this process may use, pinned loops or not */
 	uint32_t queue_max; /* jobs waiting; default 1,024. Full: submitters are suspended */
 	const char *name;   /* of its threads, up to 11 bytes; default "whorl" */
 };
@@ -35,6 +35,7 @@ WH_API int wh_executor_open(const struct wh_executor_opts *opts, struct wh_execu
  */
 WH_API void wh_executor_close(struct wh_executor *executor);
 
+/** How many threads it has. Context: any thread. */
 WH_API unsigned wh_executor_threads(const struct wh_executor *executor);
 
 /**

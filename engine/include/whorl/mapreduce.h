@@ -25,8 +25,8 @@ struct wh_mr_bytes {
 
 /* What a record is. */
 enum wh_mr_records {
-	WH_MR_WORDS, /* between bytes 0x00-0x20, A-Z folded to a-z, any other byte as it is */
-	WH_MR_LINES, /* without the newline; the last one needs none */
+	WH_MR_WORDS,  /* between bytes 0x00-0x20, A-Z folded to a-z, any other byte as it is */
+	WH_MR_LINES,  /* without the newline; the last one needs none */
 	WH_MR_CUSTOM, /* what the job's `record` says; one file is then read by one worker */
 };
 
@@ -50,16 +50,16 @@ struct wh_mr_row {
 };
 
 struct wh_mr_stats {
-	uint64_t bytes_done;	/* read and mapped */
-	uint64_t bytes_total;	/* to be read, as far as known; 0 while there is an endless input */
-	uint64_t records;	/* words, or values emitted by `map` */
-	uint64_t keys;		/* distinct; once all is reduced */
-	uint64_t rows;		/* handed to `output` */
-	uint64_t files;		/* found */
-	uint64_t files_failed;	/* of these, those reported to `file_error` */
-	uint64_t map_ns;	/* how long the phases took */
-	uint64_t reduce_ns;	/* with sorting inside partitions */
-	uint64_t output_ns;	/* with merging, and the time spent in `output` */
+	uint64_t bytes_done;   /* read and mapped */
+	uint64_t bytes_total;  /* to be read, as far as known; 0 while there is an endless input */
+	uint64_t records;      /* words, or values emitted by `map` */
+	uint64_t keys;	       /* distinct; once all is reduced */
+	uint64_t rows;	       /* handed to `output` */
+	uint64_t files;	       /* found */
+	uint64_t files_failed; /* of these, those reported to `file_error` */
+	uint64_t map_ns;       /* how long the phases took */
+	uint64_t reduce_ns;    /* with sorting inside partitions */
+	uint64_t output_ns;    /* with merging, and the time spent in `output` */
 	unsigned workers;
 	const char *isa; /* of the word kernel: "avx512", "avx2" or "scalar" */
 };

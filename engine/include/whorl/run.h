@@ -57,6 +57,7 @@ WH_API struct wh_loop *wh_loop_at(unsigned index);
 /** The loop of the calling thread, NULL outside of any. */
 WH_API struct wh_loop *wh_loop_self(void);
 
+/** Which of the runtime's loops it is, from 0 on. */
 WH_API unsigned wh_loop_index(const struct wh_loop *loop);
 
 /* A message to a loop. The sender owns the memory until `fn` is called, then the receiver does. */

@@ -182,8 +182,11 @@ WH_API ssize_t wh_sock_recv_view(struct wh_sock *sock, struct wh_view *ret);
  */
 WH_API ssize_t wh_sock_try_recv_view(struct wh_sock *sock, struct wh_view *ret);
 
-/** Give a buffer back, and leave the view empty; does nothing to an empty one. Context: the loop that
- * lent it. */
+/**
+ * Give a view's buffer back, and leave it empty. Does nothing to an empty one.
+ *
+ * Context    a task on the loop that lent it.
+ */
 WH_API void wh_view_release(struct wh_view *view);
 
 /**
@@ -208,7 +211,8 @@ WH_API ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len);
  *            cancelled.
  * Returns    the bytes that are on their way: all of them.
  * Errors     of this view or an earlier one: as wh_sock_send. An error that shows up later is
- *            returned by the next call that sends or flushes.
+ *            returned by the next call that sends or flushes; a stream that has lost a view is
+ *            shut down both ways, so that nobody waits for an answer.
  * Ownership  takes the view, and leaves it empty; on failure it stays the caller's.
  * Context    a task on the loop that owns `sock`.
  */

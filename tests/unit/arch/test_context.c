@@ -163,7 +163,7 @@ static void rounding_body(struct runner *runner)
 static void every_context_has_its_own_rounding_mode(void **state)
 {
 	static struct runner runners[2];
-	const int modes[2] = {FE_UPWARD, FE_DOWNWARD};
+	const int modes[2] = { FE_UPWARD, FE_DOWNWARD };
 
 	(void)state;
 	whi_context_adopt(&home);
@@ -189,7 +189,7 @@ static void look_at_rounding(struct runner *runner)
 
 static void new_context_begins_with_its_makers_rounding_mode(void **state)
 {
-	struct runner runner = {0};
+	struct runner runner = { 0 };
 
 	(void)state;
 	whi_context_adopt(&home);
@@ -213,21 +213,20 @@ static void note_stack(struct runner *runner)
 
 static void context_runs_on_its_own_stack(void **state)
 {
-	struct runner runner = {0};
+	struct runner runner = { 0 };
 
 	(void)state;
 	whi_context_adopt(&home);
 	start(&runner, note_stack);
 	resume(&runner);
-	assert_in_range(runner.sum, (uintptr_t)runner.stack,
-			(uintptr_t)runner.stack + STACK_BYTES);
+	assert_in_range(runner.sum, (uintptr_t)runner.stack, (uintptr_t)runner.stack + STACK_BYTES);
 	stop(&runner);
 }
 
 /* The ABI wants the stack aligned at calls; movaps in anybody's function faults otherwise. */
 static void stack_of_a_context_is_aligned(void **state)
 {
-	struct runner runner = {0};
+	struct runner runner = { 0 };
 
 	(void)state;
 	whi_context_adopt(&home);
@@ -239,7 +238,7 @@ static void stack_of_a_context_is_aligned(void **state)
 
 static void context_can_be_used_again_after_leaving(void **state)
 {
-	struct runner runner = {.seed = 5};
+	struct runner runner = { .seed = 5 };
 
 	(void)state;
 	whi_context_adopt(&home);
@@ -259,7 +258,7 @@ static void hop(struct runner *runner)
 
 static void leaving_goes_where_it_is_told(void **state)
 {
-	struct runner runner = {0};
+	struct runner runner = { 0 };
 
 	(void)state;
 	whi_context_adopt(&home);

@@ -1,6 +1,6 @@
 /*
  * The io_uring backend beyond single operations: small queues, many operations, full completion
- * queues, waking, messages between rings, closing with operations in flight.
+ * queues, waking, closing with operations in flight.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -27,7 +27,7 @@ static int clear_and_setup(void **state)
 
 static void nop_completes_with_zero(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_NOP};
+	struct ring_op op = { .op.kind = WHI_OP_NOP };
 
 	(void)state;
 	assert_int_equal(ring_run(&op), 0);
@@ -41,7 +41,7 @@ static void set_timer(struct ring_op *op, uint64_t at_ns)
 
 static void timer_ends_when_its_time_has_come(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_TIMER};
+	struct ring_op op = { .op.kind = WHI_OP_TIMER };
 	uint64_t at_ns = whi_clock_ns() + 2 * WH_MS;
 
 	(void)state;
@@ -52,7 +52,7 @@ static void timer_ends_when_its_time_has_come(void **state)
 
 static void timer_can_be_cancelled(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_TIMER};
+	struct ring_op op = { .op.kind = WHI_OP_TIMER };
 
 	(void)state;
 	set_timer(&op, whi_clock_ns() + 3600 * WH_SEC);
@@ -61,7 +61,7 @@ static void timer_can_be_cancelled(void **state)
 
 static void timer_of_no_time_fails(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_TIMER};
+	struct ring_op op = { .op.kind = WHI_OP_TIMER };
 
 	(void)state;
 	op.op.timer.at.tv_sec = -1;
@@ -123,8 +123,8 @@ static void operations_can_be_submitted_while_others_complete(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < 200; i++) {
-		ops[i].op = (struct whi_op){.kind = WHI_OP_NOP, .done = resubmit,
-					    .owner = &ops[i]};
+		ops[i].op =
+			(struct whi_op){ .kind = WHI_OP_NOP, .done = resubmit, .owner = &ops[i] };
 		ring->ops->submit(ring, &ops[i].op);
 	}
 	for (unsigned i = 0; i < 200; i++)
@@ -174,7 +174,7 @@ static void operation_without_memory_is_refused_at_once(void **state)
 
 static void cancelling_twice_completes_once(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_TIMER};
+	struct ring_op op = { .op.kind = WHI_OP_TIMER };
 
 	(void)state;
 	set_timer(&op, whi_clock_ns() + 3600 * WH_SEC);
@@ -191,7 +191,7 @@ static void cancelling_twice_completes_once(void **state)
 
 static void operation_is_cancelled_before_the_kernel_has_seen_it(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_TIMER};
+	struct ring_op op = { .op.kind = WHI_OP_TIMER };
 
 	(void)state;
 	set_timer(&op, whi_clock_ns() + 3600 * WH_SEC);
@@ -204,7 +204,7 @@ static void operation_is_cancelled_before_the_kernel_has_seen_it(void **state)
 
 static void cancelling_what_cannot_be_is_ignored(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_NOP};
+	struct ring_op op = { .op.kind = WHI_OP_NOP };
 
 	(void)state;
 	ring_submit(&op);
@@ -224,8 +224,9 @@ static void receive_racing_its_cancellation_loses_nothing(void **state)
 	(void)state;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	for (int i = 0; i < CANCELS; i++) {
-		struct ring_op op = {.op.kind = WHI_OP_RECV, .op.fd = pair[0],
-				     .op.rw = {.buf = &byte, .len = 1}};
+		struct ring_op op = { .op.kind = WHI_OP_RECV,
+				      .op.fd = pair[0],
+				      .op.rw = { .buf = &byte, .len = 1 } };
 
 		ring_submit(&op);
 		if (i & 1)
@@ -309,107 +310,6 @@ static void turn_ends_at_its_timeout(void **state)
 		assert_int_equal(ring->ops->turn(ring, WH_MS), 0);
 }
 
-/* Two rings, each on a thread of its own: only its maker may use one. */
-
-struct peer {
-	pthread_t thread;
-	pthread_barrier_t ready;
-	struct whi_backend *backend;
-	void (*body)(struct peer *peer);
-	unsigned messages;
-	uint64_t data;
-	int32_t value;
-};
-
-static void note_message(void *arg, uint64_t data, int32_t value)
-{
-	struct peer *peer = arg;
-
-	peer->messages++;
-	peer->data = data;
-	peer->value = value;
-}
-
-static void *run_peer(void *arg)
-{
-	struct peer *peer = arg;
-	const struct whi_backend_opts opts = {.on_message = note_message, .arg = peer};
-
-	peer->backend = ring_open(&opts);
-	pthread_barrier_wait(&peer->ready);
-	peer->body(peer);
-	/* The other side may still be waking us. */
-	pthread_barrier_wait(&peer->ready);
-	peer->backend->ops->close(peer->backend);
-	return NULL;
-}
-
-static void start_peer(struct peer *peer, void (*body)(struct peer *peer))
-{
-	peer->body = body;
-	pthread_barrier_init(&peer->ready, NULL, 2);
-	check_int(pthread_create(&peer->thread, NULL, run_peer, peer), 0);
-	pthread_barrier_wait(&peer->ready);
-}
-
-static void end_peer(struct peer *peer)
-{
-	pthread_barrier_wait(&peer->ready);
-	pthread_join(peer->thread, NULL);
-	pthread_barrier_destroy(&peer->ready);
-}
-
-static void wait_for_messages(struct peer *peer)
-{
-	while (peer->messages < 1000)
-		check_int(peer->backend->ops->turn(peer->backend, WHI_NEVER), 0);
-}
-
-static void message_arrives_at_the_other_ring(void **state)
-{
-	struct peer peer = {0};
-
-	(void)state;
-	start_peer(&peer, wait_for_messages);
-	for (int i = 0; i < 1000; i++) {
-		struct ring_op op = {.op.kind = WHI_OP_MESSAGE,
-				     .op.fd = peer.backend->ops->address(peer.backend),
-				     .op.message = {.data = 0x123456789abcull, .value = 42}};
-
-		assert_int_equal(ring_run(&op), 0);
-	}
-	end_peer(&peer);
-	assert_int_equal(peer.messages, 1000);
-	assert_int_equal(peer.data, 0x123456789abcull);
-	assert_int_equal(peer.value, 42);
-}
-
-static void message_to_what_is_no_ring_fails(void **state)
-{
-	struct ring_op op = {.op.kind = WHI_OP_MESSAGE, .op.fd = 0};
-
-	(void)state;
-	assert_in_set(ring_run(&op), ((unsigned long[]){-EBADFD, -EBADF}), 2);
-}
-
-static void wait_to_be_woken(struct peer *peer)
-{
-	check_int(peer->backend->ops->turn(peer->backend, WHI_NEVER), 0);
-}
-
-static void wake_from_another_ring_ends_a_turn_that_waits(void **state)
-{
-	(void)state;
-	for (int i = 0; i < 50; i++) {
-		struct peer peer = {0};
-
-		start_peer(&peer, wait_to_be_woken);
-		ring->ops->wake_from(peer.backend, ring);
-		ring_poke();
-		end_peer(&peer);
-	}
-}
-
 /* Closing */
 
 static void closing_ends_operations_in_flight(void **state)
@@ -421,8 +321,9 @@ static void closing_ends_operations_in_flight(void **state)
 	clear_and_setup(state);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	for (unsigned i = 0; i < 64; i++) {
-		ops[i].op = (struct whi_op){.kind = WHI_OP_RECV, .fd = pair[0],
-					    .rw = {.buf = &bufs[i], .len = 1}};
+		ops[i].op = (struct whi_op){ .kind = WHI_OP_RECV,
+					     .fd = pair[0],
+					     .rw = { .buf = &bufs[i], .len = 1 } };
 		ring_submit(&ops[i]);
 	}
 	ring_poke();
@@ -456,7 +357,7 @@ static void closing_an_unused_ring_leaves_no_descriptor(void **state)
 
 static void opening_without_memory_leaves_nothing(void **state)
 {
-	const struct whi_backend_opts opts = {.sq_entries = 8, .cq_entries = 16, .ops_max = 1};
+	const struct whi_backend_opts opts = { .sq_entries = 8, .cq_entries = 16, .ops_max = 1 };
 	struct whi_backend *backend = NULL;
 	unsigned before = open_fds();
 	int r = -ENOMEM;
@@ -476,8 +377,7 @@ static void opening_without_memory_leaves_nothing(void **state)
 
 #define URING_TEST(function, ...)                                                                  \
 	{                                                                                          \
-		#function, function, clear_and_setup, ring_teardown,                               \
-			&(struct whi_backend_opts)                                                 \
+#function, function, clear_and_setup, ring_teardown, &(struct whi_backend_opts)    \
 		{                                                                                  \
 			__VA_ARGS__                                                                \
 		}                                                                                  \
@@ -506,9 +406,6 @@ int main(void)
 		URING_TEST(wake_ends_a_turn_that_waits),
 		URING_TEST(wake_before_the_turn_is_not_lost),
 		URING_TEST(turn_ends_at_its_timeout),
-		URING_TEST(message_arrives_at_the_other_ring),
-		URING_TEST(message_to_what_is_no_ring_fails),
-		URING_TEST(wake_from_another_ring_ends_a_turn_that_waits),
 		cmocka_unit_test(closing_ends_operations_in_flight),
 		cmocka_unit_test(closing_ends_operations_that_were_never_submitted),
 		cmocka_unit_test(closing_an_unused_ring_leaves_no_descriptor),

@@ -41,12 +41,14 @@ static int teardown(void **state)
 
 static struct ring_op path_op(uint8_t kind, const char *name)
 {
-	return (struct ring_op){.op.kind = kind, .op.path.path = name};
+	return (struct ring_op){ .op.kind = kind, .op.path.path = name };
 }
 
 static struct ring_op rw_op(uint8_t kind, int of, char *buf, size_t len)
 {
-	return (struct ring_op){.op.kind = kind, .op.fd = of, .op.rw = {.buf = buf, .len = len}};
+	return (struct ring_op){ .op.kind = kind,
+				 .op.fd = of,
+				 .op.rw = { .buf = buf, .len = len } };
 }
 
 /* openat */
@@ -87,8 +89,8 @@ static void openat_of_nothing_fails(void **state)
 	assert_int_equal(ring_run(&op), -ENOENT);
 }
 
-/* A named pipe without a writer keeps its opener waiting, if the kernel takes a thread for it, which
- * it does when the file might have to be created. */
+/* A named pipe without a writer keeps its opener waiting, if the kernel takes a thread for it,
+ * which it does when the file might have to be created. */
 static void openat_can_be_cancelled(void **state)
 {
 	struct ring_op op = path_op(WHI_OP_OPENAT, other);
@@ -96,7 +98,7 @@ static void openat_can_be_cancelled(void **state)
 	(void)state;
 	assert_int_equal(mkfifo(other, 0600), 0);
 	op.op.path.flags = O_RDONLY | O_CREAT;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){-ECANCELED, -EINTR}), 2);
+	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
 }
 
 /* read, write */
@@ -138,7 +140,7 @@ static void read_can_be_cancelled(void **state)
 
 	(void)state;
 	op.op.rw.offset = (uint64_t)-1;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){-ECANCELED, -EINTR}), 2);
+	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
 }
 
 static void write_writes_at_the_offset(void **state)
@@ -170,19 +172,20 @@ static void write_into_a_full_pipe_can_be_cancelled(void **state)
 	(void)state;
 	assert_int_equal(write(ends[1], block, sizeof(block)), sizeof(block));
 	op.op.rw.offset = (uint64_t)-1;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){-ECANCELED, -EINTR}), 2);
+	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
 }
 
 static struct ring_op vec_op(uint8_t kind, int of, const struct iovec *iov, uint64_t offset)
 {
-	return (struct ring_op){.op.kind = kind, .op.fd = of,
-				.op.vec = {.iov = iov, .iov_count = 2, .offset = offset}};
+	return (struct ring_op){ .op.kind = kind,
+				 .op.fd = of,
+				 .op.vec = { .iov = iov, .iov_count = 2, .offset = offset } };
 }
 
 static void readv_scatters(void **state)
 {
 	char one[3] = "", two[5] = "";
-	const struct iovec iov[2] = {{one, 2}, {two, 4}};
+	const struct iovec iov[2] = { { one, 2 }, { two, 4 } };
 	struct ring_op op = vec_op(WHI_OP_READV, fd, iov, 3);
 
 	(void)state;
@@ -194,7 +197,7 @@ static void readv_scatters(void **state)
 static void readv_of_a_bad_descriptor_fails(void **state)
 {
 	char one[3], two[5];
-	const struct iovec iov[2] = {{one, 2}, {two, 4}};
+	const struct iovec iov[2] = { { one, 2 }, { two, 4 } };
 	struct ring_op op = vec_op(WHI_OP_READV, -1, iov, 0);
 
 	(void)state;
@@ -204,17 +207,17 @@ static void readv_of_a_bad_descriptor_fails(void **state)
 static void readv_can_be_cancelled(void **state)
 {
 	char one[3], two[5];
-	const struct iovec iov[2] = {{one, 2}, {two, 4}};
+	const struct iovec iov[2] = { { one, 2 }, { two, 4 } };
 	struct ring_op op = vec_op(WHI_OP_READV, ends[0], iov, (uint64_t)-1);
 
 	(void)state;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){-ECANCELED, -EINTR}), 2);
+	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
 }
 
 static void writev_gathers(void **state)
 {
 	char one[] = "ab", two[] = "cd", buf[11] = "";
-	const struct iovec iov[2] = {{one, 2}, {two, 2}};
+	const struct iovec iov[2] = { { one, 2 }, { two, 2 } };
 	struct ring_op op = vec_op(WHI_OP_WRITEV, fd, iov, 8);
 
 	(void)state;
@@ -226,7 +229,7 @@ static void writev_gathers(void **state)
 static void writev_without_room_fails(void **state)
 {
 	char one[] = "ab", two[] = "cd";
-	const struct iovec iov[2] = {{one, 2}, {two, 2}};
+	const struct iovec iov[2] = { { one, 2 }, { two, 2 } };
 	int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 	struct ring_op op = vec_op(WHI_OP_WRITEV, full, iov, 0);
 
@@ -239,7 +242,7 @@ static void writev_without_room_fails(void **state)
 
 static void fsync_syncs_a_file_and_no_pipe(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_FSYNC, .op.fd = fd};
+	struct ring_op op = { .op.kind = WHI_OP_FSYNC, .op.fd = fd };
 
 	(void)state;
 	assert_int_equal(ring_run(&op), 0);
@@ -252,16 +255,16 @@ static void fsync_syncs_a_file_and_no_pipe(void **state)
 /* It runs or not; either way it completes once. */
 static void fsync_that_is_cancelled_completes_once(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_FSYNC, .op.fd = fd};
+	struct ring_op op = { .op.kind = WHI_OP_FSYNC, .op.fd = fd };
 
 	(void)state;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){0, -ECANCELED, -EINTR}), 3);
+	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ 0, -ECANCELED, -EINTR }), 3);
 }
 
 static void statx_tells_the_size(void **state)
 {
 	struct ring_op op = path_op(WHI_OP_STATX, path);
-	struct statx statx = {0};
+	struct statx statx = { 0 };
 
 	(void)state;
 	op.op.fd = AT_FDCWD;
@@ -276,7 +279,7 @@ static void statx_tells_the_size(void **state)
 static void statx_of_a_descriptor_needs_no_path(void **state)
 {
 	struct ring_op op = path_op(WHI_OP_STATX, "");
-	struct statx statx = {0};
+	struct statx statx = { 0 };
 
 	(void)state;
 	op.op.fd = fd;
@@ -289,8 +292,9 @@ static void statx_of_a_descriptor_needs_no_path(void **state)
 
 static void fallocate_makes_room(void **state)
 {
-	struct ring_op op = {.op.kind = WHI_OP_FALLOCATE, .op.fd = fd,
-			     .op.allocate = {.offset = 0, .len = 100000}};
+	struct ring_op op = { .op.kind = WHI_OP_FALLOCATE,
+			      .op.fd = fd,
+			      .op.allocate = { .offset = 0, .len = 100000 } };
 	struct stat stat;
 
 	(void)state;
@@ -352,8 +356,8 @@ static void mkdir_makes_a_folder(void **state)
 /* Path operations do not wait long enough to be caught; that they complete once is what counts. */
 static void path_operations_that_are_cancelled_complete_once(void **state)
 {
-	const uint8_t kinds[] = {WHI_OP_MKDIRAT, WHI_OP_RENAMEAT, WHI_OP_UNLINKAT, WHI_OP_STATX,
-				 WHI_OP_OPENAT};
+	const uint8_t kinds[] = { WHI_OP_MKDIRAT, WHI_OP_RENAMEAT, WHI_OP_UNLINKAT, WHI_OP_STATX,
+				  WHI_OP_OPENAT };
 	struct statx statx;
 
 	(void)state;

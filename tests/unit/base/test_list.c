@@ -47,7 +47,7 @@ static void new_list_is_empty(void **state)
 
 static void nodes_come_out_in_the_order_they_went_in(void **state)
 {
-	const int order[] = {0, 1, 2, 3};
+	const int order[] = { 0, 1, 2, 3 };
 
 	(void)state;
 	append(&list, 0, 3);
@@ -56,7 +56,7 @@ static void nodes_come_out_in_the_order_they_went_in(void **state)
 
 static void removed_node_is_skipped(void **state)
 {
-	const int order[] = {0, 2};
+	const int order[] = { 0, 2 };
 
 	(void)state;
 	append(&list, 0, 2);
@@ -66,7 +66,7 @@ static void removed_node_is_skipped(void **state)
 
 static void removing_twice_is_harmless(void **state)
 {
-	const int order[] = {1};
+	const int order[] = { 1 };
 
 	(void)state;
 	append(&list, 0, 1);
@@ -85,7 +85,7 @@ static void popped_node_is_on_no_list(void **state)
 
 static void splice_appends_and_empties_its_source(void **state)
 {
-	const int order[] = {0, 1, 2, 3, 4};
+	const int order[] = { 0, 1, 2, 3, 4 };
 	struct whi_list other;
 
 	(void)state;
@@ -99,7 +99,7 @@ static void splice_appends_and_empties_its_source(void **state)
 
 static void splice_of_an_empty_list_changes_nothing(void **state)
 {
-	const int order[] = {0};
+	const int order[] = { 0 };
 	struct whi_list other;
 
 	(void)state;
@@ -111,7 +111,7 @@ static void splice_of_an_empty_list_changes_nothing(void **state)
 
 static void splice_into_an_empty_list_keeps_the_order(void **state)
 {
-	const int order[] = {3, 4};
+	const int order[] = { 3, 4 };
 	struct whi_list other;
 
 	(void)state;

@@ -25,7 +25,7 @@ static struct item *item_of(struct whi_qnode *node)
 
 static void new_fifo_is_empty(void **state)
 {
-	struct whi_fifo fifo = {0};
+	struct whi_fifo fifo = { 0 };
 
 	(void)state;
 	assert_true(whi_fifo_empty(&fifo));
@@ -34,7 +34,7 @@ static void new_fifo_is_empty(void **state)
 
 static void fifo_keeps_the_order(void **state)
 {
-	struct whi_fifo fifo = {0};
+	struct whi_fifo fifo = { 0 };
 
 	(void)state;
 	for (unsigned i = 0; i < 10; i++)
@@ -46,7 +46,7 @@ static void fifo_keeps_the_order(void **state)
 
 static void fifo_can_be_filled_again_after_it_ran_empty(void **state)
 {
-	struct whi_fifo fifo = {0};
+	struct whi_fifo fifo = { 0 };
 
 	(void)state;
 	whi_fifo_push(&fifo, &items[0][0].node);
@@ -60,7 +60,7 @@ static void fifo_can_be_filled_again_after_it_ran_empty(void **state)
 
 static void mpsc_gives_all_oldest_first(void **state)
 {
-	struct whi_mpsc mpsc = {NULL};
+	struct whi_mpsc mpsc = { NULL };
 	struct whi_qnode *node;
 
 	(void)state;
@@ -74,7 +74,7 @@ static void mpsc_gives_all_oldest_first(void **state)
 
 static void mpsc_is_empty_after_taking(void **state)
 {
-	struct whi_mpsc mpsc = {NULL};
+	struct whi_mpsc mpsc = { NULL };
 
 	(void)state;
 	assert_true(whi_mpsc_empty(&mpsc));
@@ -102,7 +102,7 @@ static void *produce(void *arg)
 /* Take until all have come; each producer's must come in its own order. */
 static void consume_all(void)
 {
-	unsigned next[PRODUCERS] = {0};
+	unsigned next[PRODUCERS] = { 0 };
 	unsigned total = 0;
 
 	while (total < PRODUCERS * PUSHES) {

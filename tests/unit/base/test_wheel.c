@@ -44,7 +44,7 @@ static int fresh(void **state)
 	fired_total = 0;
 	whi_wheel_init(&wheel, now_ns);
 	for (int i = 0; i < TIMERS; i++) {
-		probes[i] = (struct probe){0};
+		probes[i] = (struct probe){ 0 };
 		whi_timer_init(&probes[i].timer, note);
 	}
 	return 0;
@@ -134,8 +134,7 @@ static void cancelling_twice_is_harmless(void **state)
 static void cancel_victim(struct whi_timer *timer)
 {
 	note(timer);
-	whi_wheel_cancel(&wheel,
-			 &whi_container_of(timer, struct probe, timer)->victim->timer);
+	whi_wheel_cancel(&wheel, &whi_container_of(timer, struct probe, timer)->victim->timer);
 }
 
 /* Spans that put both into one slot of each level, with the same and with another tick. */

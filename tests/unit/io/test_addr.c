@@ -18,9 +18,16 @@ static void assert_round_trip(const char *text)
 static void well_formed_ones_come_back_as_they_were(void **state)
 {
 	static const char *const texts[] = {
-		"127.0.0.1:80", "0.0.0.0:0",  "255.255.255.255:65535", "[::1]:7000",
-		"[::]:1",	"unix:/a/b c", "unix:relative",	      "unix:@abstract",
-		"unix:a:b:80",	"[fe80::1:2:3:4]:65535",
+		"127.0.0.1:80",
+		"0.0.0.0:0",
+		"255.255.255.255:65535",
+		"[::1]:7000",
+		"[::]:1",
+		"unix:/a/b c",
+		"unix:relative",
+		"unix:@abstract",
+		"unix:a:b:80",
+		"[fe80::1:2:3:4]:65535",
 	};
 
 	(void)state;
@@ -31,11 +38,30 @@ static void well_formed_ones_come_back_as_they_were(void **state)
 static void malformed_ones_are_einval(void **state)
 {
 	static const char *const texts[] = {
-		"",	     ":",	    "80",	    "127.0.0.1",    "127.0.0.1:",
-		"1.2.3:80",  "1.2.3.4:-1",  "1.2.3.4:+1",   "1.2.3.4:65536", "1.2.3.4:80x",
-		"1.2.3.4: 80", "1.2.3.4:0x50", "localhost:80", "::1:80",	    "[::1]",
-		"[::1:80",   "[]:80",	    "[:80",	    "]:80",	    "[1.2.3.4]:80",
-		"[::1]80",   "unix:",	    "1.2.3.4:99999999999999999999", "256.1.1.1:1",
+		"",
+		":",
+		"80",
+		"127.0.0.1",
+		"127.0.0.1:",
+		"1.2.3:80",
+		"1.2.3.4:-1",
+		"1.2.3.4:+1",
+		"1.2.3.4:65536",
+		"1.2.3.4:80x",
+		"1.2.3.4: 80",
+		"1.2.3.4:0x50",
+		"localhost:80",
+		"::1:80",
+		"[::1]",
+		"[::1:80",
+		"[]:80",
+		"[:80",
+		"]:80",
+		"[1.2.3.4]:80",
+		"[::1]80",
+		"unix:",
+		"1.2.3.4:99999999999999999999",
+		"256.1.1.1:1",
 		"1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17.18.19.20.21.22:1",
 	};
 	struct wh_addr addr;
@@ -75,7 +101,7 @@ static void unix_paths_end_at_107_bytes(void **state)
 
 static void an_unnamed_unix_socket_can_be_printed(void **state)
 {
-	struct wh_addr addr = {.len = sizeof(sa_family_t), .storage.ss_family = AF_UNIX};
+	struct wh_addr addr = { .len = sizeof(sa_family_t), .storage.ss_family = AF_UNIX };
 	char text[WH_ADDR_TEXT_MAX];
 
 	(void)state;

@@ -69,7 +69,7 @@ static int vectors_are_one_operation(void *arg)
 {
 	struct wh_file *file = open_new("file");
 	char ab[] = "ab", cdef[] = "cdef", one[3], two[5];
-	struct iovec out[2] = {{ab, 2}, {cdef, 4}}, in[2] = {{one, 3}, {two, 5}};
+	struct iovec out[2] = { { ab, 2 }, { cdef, 4 } }, in[2] = { { one, 3 }, { two, 5 } };
 
 	(void)arg;
 	check_int(wh_file_writev(file, out, 2, 10), 6);
@@ -147,7 +147,7 @@ static int errors_are_the_kernels(void *arg)
 	(void)arg;
 	check_int(wh_file_open("/dev/full", O_RDWR, 0, &file), 0);
 	check_int(wh_file_write(file, &byte, 1, 0), -ENOSPC);
-	check_int(wh_file_writev(file, &(struct iovec){&byte, 1}, 1, 0), -ENOSPC);
+	check_int(wh_file_writev(file, &(struct iovec){ &byte, 1 }, 1, 0), -ENOSPC);
 	check_int(wh_file_sync(file, false), -EINVAL);
 	check_int(wh_file_allocate(file, 0, 0, 1), -ENODEV);
 	check_int(wh_file_close(file), 0);
@@ -157,7 +157,7 @@ static int errors_are_the_kernels(void *arg)
 	check_int(wh_file_close(file), 0);
 	file = open_new("file");
 	check_int(wh_file_read(file, &byte, 1, UINT64_MAX - 1), -EINVAL);
-	check_int(wh_file_readv(file, &(struct iovec){&byte, 1}, 5000, 0), -EINVAL);
+	check_int(wh_file_readv(file, &(struct iovec){ &byte, 1 }, 5000, 0), -EINVAL);
 	check_int(wh_file_close(file), 0);
 	return 0;
 }
@@ -329,7 +329,7 @@ static int a_deadline_ends_a_read(void *arg)
 
 	(void)arg;
 	make_pipe(&ends, 0);
-	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 2 * WH_MS});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
 	check_int(wh_file_read(ends.read, &byte, 1, 0), -ETIMEDOUT);
 	check_int(wh_scope_close(&scope), -ETIMEDOUT);
 	wh_file_close(ends.read);
@@ -416,7 +416,7 @@ static int tasks_share_a_file(void *arg)
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	for (int i = 0; i < TASKS; i++) {
-		pieces[i] = (struct piece){file, i};
+		pieces[i] = (struct piece){ file, i };
 		wh_spawn(&scope, write_and_read_piece, &pieces[i]);
 	}
 	check_int(wh_scope_close(&scope), 0);
@@ -443,7 +443,7 @@ static int closing_waits_for_a_sync(void *arg)
 		wh_scope_open(&scope, NULL);
 		wh_spawn(&scope, sync_or_canceled, file);
 		for (int turns = 0; turns <= i % 4; turns++)
-			wh_yield();
+			next_turn();
 		check_int(wh_file_close(file), 0);
 		check_int(wh_scope_close(&scope), 0);
 	}

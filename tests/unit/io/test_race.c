@@ -21,7 +21,7 @@ static uint64_t seed;
 /* Four ways to receive one byte or more; the result is as wh_sock_recv's. */
 static ssize_t receive(struct wh_sock *sock, unsigned way, uint8_t *buf, size_t len)
 {
-	struct iovec iov = {buf, len};
+	struct iovec iov = { buf, len };
 	struct wh_view view;
 	ssize_t r;
 
@@ -29,7 +29,7 @@ static ssize_t receive(struct wh_sock *sock, unsigned way, uint8_t *buf, size_t 
 	case 0:
 		return wh_sock_recv(sock, buf, len);
 	case 1:
-		return wh_sock_recvmsg(sock, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1},
+		return wh_sock_recvmsg(sock, &(struct msghdr){ .msg_iov = &iov, .msg_iovlen = 1 },
 				       0);
 	default:
 		r = wh_sock_recv_view(sock, &view);
@@ -72,12 +72,12 @@ static int receive_once(void *arg)
 static void turn_some(uint64_t *state)
 {
 	for (uint64_t i = random_next(state) % TURNS_MAX; i > 0; i--)
-		wh_yield();
+		next_turn();
 }
 
 static int race_one_way(unsigned way)
 {
-	struct receiver receiver = {.way = way};
+	struct receiver receiver = { .way = way };
 	struct wh_sock *pair[2];
 	uint64_t state = seed;
 	unsigned sent = 0, cancelled = 0;
@@ -172,8 +172,8 @@ static int receive_until_cancelled(void *arg)
 /* `interrupt` runs one round: receive, and be stopped soon. */
 static int race_a_writer(void (*interrupt)(struct receiver *receiver, uint64_t *state))
 {
-	struct receiver receiver = {0};
-	struct writer writer = {0};
+	struct receiver receiver = { 0 };
+	struct writer writer = { 0 };
 	struct wh_sock *pair[2];
 	uint64_t state = seed;
 	pthread_t thread;
@@ -223,7 +223,7 @@ static void receive_with_deadline(struct receiver *receiver, uint64_t *state)
 	uint8_t buf[4096];
 	ssize_t r;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = timeout_ns});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = timeout_ns });
 	r = receive(receiver->sock, receiver->way, buf, sizeof(buf));
 	wh_scope_close(&scope);
 	if (r > 0)
@@ -260,18 +260,10 @@ static int accept_once(void *arg)
 	return 0;
 }
 
-static int connect_raw(const struct wh_addr *addr)
-{
-	int fd = socket(addr->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	check_int(connect(fd, (const struct sockaddr *)&addr->storage, addr->len), 0);
-	return fd;
-}
-
 /* run_task_test counts descriptors: a connection that was accepted and forgotten shows there. */
 static int a_cancelled_accept_loses_no_connection(void *arg)
 {
-	struct acceptor acceptor = {0};
+	struct acceptor acceptor = { 0 };
 	struct wh_addr addr;
 	uint64_t state = seed;
 	unsigned connected = 0;
@@ -309,7 +301,7 @@ static int a_listener_that_closes_leaves_no_connection(void *arg)
 	(void)arg;
 	check_int(wh_addr_parse("unix:@whorl-test-race", &addr), 0);
 	for (int round = 0; round < ROUNDS / 10; round++) {
-		struct acceptor acceptor = {0};
+		struct acceptor acceptor = { 0 };
 		struct wh_scope scope;
 		int fds[3];
 
@@ -351,7 +343,7 @@ static int connect_and_close(void *arg)
 static int a_cancelled_connect_leaves_no_descriptor(void *arg)
 {
 	struct wh_addr addr;
-	struct acceptor acceptor = {.listener = tcp_listener(&addr)};
+	struct acceptor acceptor = { .listener = tcp_listener(&addr) };
 	uint64_t state = seed;
 
 	(void)arg;

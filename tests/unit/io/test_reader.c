@@ -96,16 +96,17 @@ static uint64_t read_whole(const struct wh_reader_opts *opts)
 
 static int a_file_is_read_whole_and_in_order(void *arg)
 {
-	static const uint32_t chunks[] = {512, 513, 4096, 65536, FILE_BYTES - 1, FILE_BYTES,
-					  FILE_BYTES + 1, 1 << 22};
-	static const uint32_t depths[] = {2, 3, 4, 64};
+	static const uint32_t chunks[] = {
+		512, 513, 4096, 65536, FILE_BYTES - 1, FILE_BYTES, FILE_BYTES + 1, 1 << 22
+	};
+	static const uint32_t depths[] = { 2, 3, 4, 64 };
 
 	(void)arg;
 	check_int(read_whole(NULL), FILE_BYTES);
 	for (size_t i = 0; i < sizeof(chunks) / sizeof(chunks[0]); i++)
 		for (size_t j = 0; j < sizeof(depths) / sizeof(depths[0]); j++)
-			check_int(read_whole(&(struct wh_reader_opts){.chunk_bytes = chunks[i],
-								      .depth = depths[j]}),
+			check_int(read_whole(&(struct wh_reader_opts){ .chunk_bytes = chunks[i],
+								       .depth = depths[j] }),
 				  FILE_BYTES);
 	return 0;
 }
@@ -125,13 +126,12 @@ static int ranges_are_kept_to(void *arg)
 		uint64_t length = 1 + random_next(&state) % FILE_BYTES;
 		uint64_t left = offset < FILE_BYTES ? FILE_BYTES - offset : 0;
 
-		check_int(read_whole(&(struct wh_reader_opts){.offset = offset,
-							      .length = length,
-							      .chunk_bytes = 10000}),
+		check_int(read_whole(&(struct wh_reader_opts){
+				  .offset = offset, .length = length, .chunk_bytes = 10000 }),
 			  least(length, left));
 	}
-	check_int(read_whole(&(struct wh_reader_opts){.offset = FILE_BYTES - 1}), 1);
-	check_int(read_whole(&(struct wh_reader_opts){.offset = 5, .length = UINT64_MAX}),
+	check_int(read_whole(&(struct wh_reader_opts){ .offset = FILE_BYTES - 1 }), 1);
+	check_int(read_whole(&(struct wh_reader_opts){ .offset = 5, .length = UINT64_MAX }),
 		  FILE_BYTES - 5);
 	return 0;
 }
@@ -139,7 +139,7 @@ static int ranges_are_kept_to(void *arg)
 static int chunks_are_full_but_for_the_last(void *arg)
 {
 	struct wh_file *file = open_file(O_RDONLY);
-	const struct wh_reader_opts opts = {.chunk_bytes = 10000};
+	const struct wh_reader_opts opts = { .chunk_bytes = 10000 };
 	struct wh_reader *reader;
 	void *data;
 
@@ -171,7 +171,10 @@ static int an_empty_file_is_at_its_end(void *arg)
 static int options_out_of_range_are_einval(void *arg)
 {
 	static const struct wh_reader_opts wrong[] = {
-		{.depth = 1}, {.depth = 65}, {.chunk_bytes = 511}, {.chunk_bytes = (1 << 30) + 1},
+		{ .depth = 1 },
+		{ .depth = 65 },
+		{ .chunk_bytes = 511 },
+		{ .chunk_bytes = (1 << 30) + 1 },
 	};
 	struct wh_file *file = open_file(O_RDONLY);
 	struct wh_reader *reader;
@@ -209,7 +212,7 @@ static int closing_in_the_middle_waits_for_the_kernel(void *arg)
 
 	(void)arg;
 	for (int i = 0; i < 300; i++) {
-		const struct wh_reader_opts opts = {.chunk_bytes = 4096, .depth = 64};
+		const struct wh_reader_opts opts = { .chunk_bytes = 4096, .depth = 64 };
 		struct wh_file *file = open_file(O_RDONLY);
 		struct wh_reader *reader;
 		void *data;
@@ -227,7 +230,7 @@ static int closing_in_the_middle_waits_for_the_kernel(void *arg)
 
 static int a_file_that_shrinks_ends_early(void *arg)
 {
-	const struct wh_reader_opts opts = {.chunk_bytes = 4096, .depth = 4};
+	const struct wh_reader_opts opts = { .chunk_bytes = 4096, .depth = 4 };
 	struct wh_file *file = open_file(O_RDWR);
 	struct wh_reader *reader;
 	uint64_t total;
@@ -247,7 +250,7 @@ static int a_file_that_shrinks_ends_early(void *arg)
 
 static int a_file_that_grows_is_read_in_order(void *arg)
 {
-	const struct wh_reader_opts opts = {.chunk_bytes = 4096, .depth = 4};
+	const struct wh_reader_opts opts = { .chunk_bytes = 4096, .depth = 4 };
 	struct wh_file *file = open_file(O_RDWR);
 	struct wh_reader *reader;
 	uint64_t place = 0, size = 10000;
@@ -308,7 +311,7 @@ static int a_pipe_is_read_to_its_end(void *arg)
 	check_int(wh_file_from_fd(pipes[1], true, &out), 0);
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, feed, out);
-	check_int(wh_reader_open(in, &(struct wh_reader_opts){.chunk_bytes = 5000}, &reader), 0);
+	check_int(wh_reader_open(in, &(struct wh_reader_opts){ .chunk_bytes = 5000 }, &reader), 0);
 	check_int(drain(reader, 0), 300000);
 	wh_reader_close(reader);
 	wh_file_close(in);

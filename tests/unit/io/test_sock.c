@@ -22,7 +22,7 @@ static void close_both(struct wh_sock *pair[2])
 
 static void reset_peer(struct wh_sock *sock)
 {
-	const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+	const struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
 	check_int(setsockopt(wh_sock_fd(sock), SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
 	wh_sock_close(sock);
@@ -106,10 +106,10 @@ static int datagrams_keep_their_borders(void *arg)
 	struct wh_sock *socks[2];
 	char one[4], two[4];
 	char ab[] = "ab", cd[] = "cd";
-	struct iovec iov[2] = {{ab, 2}, {cd, 2}};
-	struct msghdr out = {.msg_iov = iov, .msg_iovlen = 2};
-	struct iovec into[2] = {{one, 3}, {two, 4}};
-	struct msghdr in = {.msg_iov = into, .msg_iovlen = 2};
+	struct iovec iov[2] = { { ab, 2 }, { cd, 2 } };
+	struct msghdr out = { .msg_iov = iov, .msg_iovlen = 2 };
+	struct iovec into[2] = { { one, 3 }, { two, 4 } };
+	struct msghdr in = { .msg_iov = into, .msg_iovlen = 2 };
 	int fds[2];
 
 	(void)arg;
@@ -131,12 +131,12 @@ static int a_descriptor_can_be_sent(void *arg)
 	union {
 		struct cmsghdr head;
 		char space[CMSG_SPACE(sizeof(int))];
-	} control = {0};
-	struct iovec iov = {big, 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
+	} control = { 0 };
+	struct iovec iov = { big, 1 };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
 	struct wh_sock *pair[2];
 	int received;
 
@@ -145,7 +145,7 @@ static int a_descriptor_can_be_sent(void *arg)
 	control.head.cmsg_len = CMSG_LEN(sizeof(int));
 	control.head.cmsg_level = SOL_SOCKET;
 	control.head.cmsg_type = SCM_RIGHTS;
-	memcpy(CMSG_DATA(&control.head), &(int){1}, sizeof(int));
+	memcpy(CMSG_DATA(&control.head), &(int){ 1 }, sizeof(int));
 	check_int(wh_sock_sendmsg(pair[0], &msg, 0), 1);
 	memset(&control, 0, sizeof(control));
 	check_int(wh_sock_recvmsg(pair[1], &msg, MSG_CMSG_CLOEXEC), 1);
@@ -168,7 +168,7 @@ static int recvmsg_does_not_mix_with_views(void *arg)
 	check_int(wh_sock_send(pair[0], "x", 1), 1);
 	check_int(wh_sock_recv_view(pair[1], &view), 1);
 	wh_view_release(&view);
-	check_int(wh_sock_recvmsg(pair[1], &(struct msghdr){0}, 0), -EINVAL);
+	check_int(wh_sock_recvmsg(pair[1], &(struct msghdr){ 0 }, 0), -EINVAL);
 	close_both(pair);
 	return 0;
 }
@@ -182,7 +182,7 @@ static int send_to_a_closed_peer_is_epipe_without_a_signal(void *arg)
 	sock_pair(pair);
 	wh_sock_close(pair[1]);
 	check_int(wh_sock_send(pair[0], "x", 1), -EPIPE);
-	check_int(wh_sock_sendmsg(pair[0], &(struct msghdr){0}, 0), -EPIPE);
+	check_int(wh_sock_sendmsg(pair[0], &(struct msghdr){ 0 }, 0), -EPIPE);
 	wh_sock_close(pair[0]);
 	return 0;
 }
@@ -276,131 +276,6 @@ static int shutdown_of_an_unconnected_socket_is_enotconn(void *arg)
 	return 0;
 }
 
-/* Two tasks at one socket */
-
-static int recv_canceled(void *arg)
-{
-	char byte;
-
-	check_int(wh_sock_recv(arg, &byte, 1), -ECANCELED);
-	return 0;
-}
-
-static int view_canceled(void *arg)
-{
-	struct wh_view view;
-
-	check_int(wh_sock_recv_view(arg, &view), -ECANCELED);
-	return 0;
-}
-
-static int message_canceled(void *arg)
-{
-	struct iovec iov = {big, 1};
-
-	check_int(wh_sock_recvmsg(arg, &(struct msghdr){.msg_iov = &iov, .msg_iovlen = 1}, 0),
-		  -ECANCELED);
-	return 0;
-}
-
-static int send_canceled(void *arg)
-{
-	check_int(wh_sock_send(arg, big, BIG), -ECANCELED);
-	return 0;
-}
-
-static int a_second_receiver_is_ebusy(void *arg)
-{
-	static const wh_task_fn firsts[] = {recv_canceled, view_canceled, message_canceled};
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-	struct wh_view view;
-	char byte;
-
-	(void)arg;
-	for (int i = 0; i < 3; i++) {
-		sock_pair(pair);
-		wh_scope_open(&scope, NULL);
-		wh_spawn(&scope, firsts[i], pair[0]);
-		settle();
-		check_int(wh_sock_recv(pair[0], &byte, 1), -EBUSY);
-		check_int(wh_sock_recv_view(pair[0], &view), -EBUSY);
-		if (firsts[i] != view_canceled)
-			check_int(wh_sock_recvmsg(pair[0], &(struct msghdr){0}, 0), -EBUSY);
-		wh_scope_cancel(&scope);
-		check_int(wh_scope_close(&scope), -ECANCELED);
-		close_both(pair);
-	}
-	return 0;
-}
-
-static int a_second_sender_is_ebusy(void *arg)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-
-	(void)arg;
-	sock_pair(pair);
-	wh_scope_open(&scope, NULL);
-	wh_spawn(&scope, send_canceled, pair[0]);
-	settle();
-	check_int(wh_sock_send(pair[0], "x", 1), -EBUSY);
-	check_int(wh_sock_sendmsg(pair[0], &(struct msghdr){0}, 0), -EBUSY);
-	wh_scope_cancel(&scope);
-	check_int(wh_scope_close(&scope), -ECANCELED);
-	check(wh_sock_bytes_sent(pair[0]) > 0);
-	close_both(pair);
-	return 0;
-}
-
-static int close_ends_what_others_do(wh_task_fn first, wh_task_fn second)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-
-	tcp_pair(pair);
-	wh_scope_open(&scope, NULL);
-	wh_spawn(&scope, first, pair[0]);
-	if (second)
-		wh_spawn(&scope, second, pair[0]);
-	settle();
-	wh_sock_close(pair[0]);
-	check_int(wh_scope_close(&scope), 0);
-	wh_sock_close(pair[1]);
-	return 0;
-}
-
-static int close_ends_a_recv(void *arg)
-{
-	(void)arg;
-	return close_ends_what_others_do(recv_canceled, NULL);
-}
-
-static int close_ends_a_recv_view(void *arg)
-{
-	(void)arg;
-	return close_ends_what_others_do(view_canceled, NULL);
-}
-
-static int close_ends_a_recvmsg(void *arg)
-{
-	(void)arg;
-	return close_ends_what_others_do(message_canceled, NULL);
-}
-
-static int close_ends_a_send_of_which_a_part_has_gone(void *arg)
-{
-	(void)arg;
-	return close_ends_what_others_do(send_canceled, NULL);
-}
-
-static int close_ends_both_ways_at_once(void *arg)
-{
-	(void)arg;
-	close_ends_what_others_do(send_canceled, view_canceled);
-	return close_ends_what_others_do(recv_canceled, send_canceled);
-}
-
 /* A descriptor that somebody made non-blocking: the kernel does not wait by itself then. */
 
 static void nonblocking_pair(struct wh_sock *pair[2])
@@ -410,39 +285,6 @@ static void nonblocking_pair(struct wh_sock *pair[2])
 	check_int(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	for (int i = 0; i < 2; i++)
 		check_int(wh_sock_from_fd(fds[i], &pair[i]), 0);
-}
-
-static int nonblocking_close(wh_task_fn other)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-
-	nonblocking_pair(pair);
-	wh_scope_open(&scope, NULL);
-	wh_spawn(&scope, other, pair[0]);
-	settle();
-	wh_sock_close(pair[0]);
-	check_int(wh_scope_close(&scope), 0);
-	wh_sock_close(pair[1]);
-	return 0;
-}
-
-static int close_ends_a_nonblocking_recv(void *arg)
-{
-	(void)arg;
-	return nonblocking_close(recv_canceled);
-}
-
-static int close_ends_a_nonblocking_recv_view(void *arg)
-{
-	(void)arg;
-	return nonblocking_close(view_canceled);
-}
-
-static int close_ends_a_nonblocking_send(void *arg)
-{
-	(void)arg;
-	return nonblocking_close(send_canceled);
 }
 
 static int nonblocking_sockets_wait_too(void *arg)
@@ -473,7 +315,7 @@ static int a_nonblocking_recv_view_waits_without_spinning(void *arg)
 	(void)arg;
 	nonblocking_pair(pair);
 	wh_loop_stats(&before);
-	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 20 * WH_MS});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 20 * WH_MS });
 	check_int(wh_sock_recv_view(pair[1], &view), -ETIMEDOUT);
 	check_int(wh_scope_close(&scope), -ETIMEDOUT);
 	wh_loop_stats(&after);
@@ -482,96 +324,6 @@ static int a_nonblocking_recv_view_waits_without_spinning(void *arg)
 	check_int(wh_sock_recv_view(pair[1], &view), 3);
 	wh_view_release(&view);
 	close_both(pair);
-	return 0;
-}
-
-/* Deadlines */
-
-static int a_deadline_ends_each_call(void *arg)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-	struct wh_view view;
-	char byte;
-
-	(void)arg;
-	tcp_pair(pair);
-	for (int i = 0; i < 4; i++) {
-		ssize_t r = 0;
-
-		wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 2 * WH_MS});
-		switch (i) {
-		case 0:
-			r = wh_sock_recv(pair[0], &byte, 1);
-			break;
-		case 1:
-			r = wh_sock_recv_view(pair[0], &view);
-			break;
-		case 2:
-			r = wh_sock_send(pair[0], big, BIG);
-			break;
-		case 3:
-			r = wh_fd_poll(wh_sock_fd(pair[0]), POLLIN);
-			break;
-		}
-		check_int(r, -ETIMEDOUT);
-		check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	}
-	check(wh_sock_bytes_sent(pair[0]) > 0);
-	close_both(pair);
-	return 0;
-}
-
-/* The backlog of this listener is full, so the handshake gets no answer. */
-static int a_deadline_ends_a_connect(void *arg)
-{
-	struct wh_addr addr;
-	struct wh_listener *listener;
-	struct wh_sock *socks[3] = {NULL};
-	struct wh_scope scope;
-	int r = 0, connected = 0;
-
-	(void)arg;
-	check_int(wh_addr_parse("127.0.0.1:0", &addr), 0);
-	check_int(wh_listen(&addr, &(struct wh_listen_opts){.backlog = 1}, &listener), 0);
-	check_int(wh_listener_addr(listener, &addr), 0);
-	while (connected < 3 && r == 0) {
-		wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 50 * WH_MS});
-		r = wh_connect(&addr, &socks[connected]);
-		connected += r == 0;
-		check_int(wh_scope_close(&scope), r);
-	}
-	check_int(r, -ETIMEDOUT);
-	while (connected > 0)
-		wh_sock_close(socks[--connected]);
-	wh_listener_close(listener);
-	return 0;
-}
-
-static int calls_in_a_cancelled_scope_fail_at_once(void *arg)
-{
-	struct wh_addr addr;
-	struct wh_listener *listener = tcp_listener(&addr);
-	struct wh_sock *pair[2], *sock;
-	struct wh_scope scope;
-	struct wh_view view;
-	char byte;
-
-	(void)arg;
-	tcp_pair(pair);
-	wh_scope_open(&scope, NULL);
-	wh_scope_cancel(&scope);
-	check_int(wh_connect(&addr, &sock), -ECANCELED);
-	check_int(wh_accept(listener, &sock), -ECANCELED);
-	check_int(wh_sock_recv(pair[0], &byte, 1), -ECANCELED);
-	check_int(wh_sock_recv_view(pair[0], &view), -ECANCELED);
-	check_int(wh_sock_try_recv_view(pair[0], &view), -EAGAIN);
-	check_int(wh_sock_send(pair[0], "x", 1), -ECANCELED);
-	check_int(wh_listen(&addr, NULL, &listener), -ECANCELED);
-	check_int(wh_sock_shutdown(pair[0], SHUT_WR), 0);
-	close_both(pair);
-	wh_listener_close(listener);
-	check_int(wh_scope_close(&scope), -ECANCELED);
 	return 0;
 }
 
@@ -605,21 +357,8 @@ int main(void)
 		task_test(connect_tells_why_it_could_not),
 		task_test(from_fd_wants_a_socket),
 		task_test(shutdown_of_an_unconnected_socket_is_enotconn),
-		task_test(a_second_receiver_is_ebusy),
-		task_test(a_second_sender_is_ebusy),
-		task_test(close_ends_a_recv),
-		task_test(close_ends_a_recv_view),
-		task_test(close_ends_a_recvmsg),
-		task_test(close_ends_a_send_of_which_a_part_has_gone),
-		task_test(close_ends_both_ways_at_once),
-		task_test(close_ends_a_nonblocking_recv),
-		task_test(close_ends_a_nonblocking_recv_view),
-		task_test(close_ends_a_nonblocking_send),
 		task_test(nonblocking_sockets_wait_too),
 		task_test(a_nonblocking_recv_view_waits_without_spinning),
-		task_test(a_deadline_ends_each_call),
-		task_test(a_deadline_ends_a_connect),
-		task_test(calls_in_a_cancelled_scope_fail_at_once),
 		task_test(poll_tells_what_is_ready),
 	};
 

@@ -78,7 +78,7 @@ static uint64_t receive_views(struct wh_sock *sock)
 static int views_bring_every_byte_in_order(void *arg)
 {
 	struct wh_sock *pair[2];
-	struct source source = {.total = 20000000, .piece_max = 30000};
+	struct source source = { .total = 20000000, .piece_max = 30000 };
 	struct wh_scope scope;
 
 	(void)arg;
@@ -97,7 +97,7 @@ static int views_bring_every_byte_in_order(void *arg)
 static int all_ways_to_receive_keep_the_order(void *arg)
 {
 	struct wh_sock *pair[2];
-	struct source source = {.total = 3000000, .piece_max = 9000};
+	struct source source = { .total = 3000000, .piece_max = 9000 };
 	struct wh_scope scope;
 	uint64_t state = seed, place = 0;
 	uint8_t buf[6000];
@@ -109,7 +109,7 @@ static int all_ways_to_receive_keep_the_order(void *arg)
 	wh_spawn(&scope, send_stream, &source);
 	for (ssize_t r = 1; r != 0;) {
 		unsigned way = (unsigned)(random_next(&state) % 3);
-		struct wh_view view = {.data = buf};
+		struct wh_view view = { .data = buf };
 
 		if (way == 0)
 			r = wh_sock_recv(pair[1], buf, 1 + random_next(&state) % sizeof(buf));
@@ -257,7 +257,7 @@ static int interruption_while_no_buffer_is_free(void *arg)
 		if (i < 4)
 			check_int(wh_sock_recv_view(pairs[i][0], &lent[i]), 1);
 	}
-	wh_scope_open(&scope, &(struct wh_scope_opts){.timeout_ns = 2 * WH_MS});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
 	for (int i = 4; i < PARKED; i++)
 		wh_spawn(&scope, view_or_interrupted, pairs[i][0]);
 	check_int(wh_scope_close(&scope), -ETIMEDOUT);
@@ -400,7 +400,7 @@ static int no_room_for_operations_is_an_error_not_a_hang(void *arg)
 	wh_loop_stats(&stats);
 	check_int(stats.ops_inflight, OPS);
 	check_int(wh_sock_recv_view(pairs[OPS][0], &view), -EAGAIN);
-	check_int(wh_sock_recv(pairs[OPS][0], &(char){0}, 1), -EAGAIN);
+	check_int(wh_sock_recv(pairs[OPS][0], &(char){ 0 }, 1), -EAGAIN);
 	check_int(wh_sock_send(pairs[OPS][1], "x", 1), -EAGAIN);
 	/* What needs no waiting still works, above all giving up. */
 	check_int(wh_sock_shutdown(pairs[SOCKS - 1][0], SHUT_WR), 0);

@@ -96,7 +96,7 @@ static void nothing_is_armed_before_somebody_waits(void **state)
 
 static void messages_arrive_in_order_with_one_submission(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -114,7 +114,7 @@ static void messages_arrive_in_order_with_one_submission(void **state)
 
 static void receive_that_ends_without_more_is_armed_again(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -131,7 +131,7 @@ static void receive_that_ends_without_more_is_armed_again(void **state)
 
 static void interrupted_receive_is_armed_again(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -177,7 +177,7 @@ static void copying_takes_pieces_of_messages_in_order(void **state)
 
 static void slow_consumer_stops_the_receive(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -193,7 +193,7 @@ static void slow_consumer_stops_the_receive(void **state)
 
 static void stopped_receive_goes_on_when_the_consumer_does(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	slow_consumer_stops_the_receive(NULL);
@@ -210,7 +210,7 @@ static void stopped_receive_goes_on_when_the_consumer_does(void **state)
 
 static void data_before_the_end_is_delivered_first(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -224,7 +224,7 @@ static void data_before_the_end_is_delivered_first(void **state)
 
 static void end_of_stream_stays(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 	uint16_t index;
 	void *data;
 
@@ -240,7 +240,7 @@ static void end_of_stream_stays(void **state)
 
 static void error_stays(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 	uint16_t index;
 	void *data;
 
@@ -256,7 +256,7 @@ static void error_stays(void **state)
 /* The kernel may take a buffer for nothing. */
 static void buffer_of_an_empty_completion_is_given_back(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -269,9 +269,9 @@ static void buffer_of_an_empty_completion_is_given_back(void **state)
 
 static void receive_that_cannot_be_queued_is_an_error(void **state)
 {
-	static const struct fake_rule rules[] = {
-		{WHI_OP_RECV_MULTI, FAKE_INSIDE, .result = -ENOMEM, .times = 1}};
-	struct receiver receiver = {.stream = &stream};
+	static const struct fake_rule rules[] = { { WHI_OP_RECV_MULTI, FAKE_INSIDE,
+						    .result = -ENOMEM, .times = 1 } };
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_rules(&fake, rules, 1);
@@ -282,7 +282,7 @@ static void receive_that_cannot_be_queued_is_an_error(void **state)
 
 static void buffers_that_cannot_be_made_are_an_error(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake.bufs_open_result = -EINVAL;
@@ -297,7 +297,7 @@ static void buffers_that_cannot_be_made_are_an_error(void **state)
 
 static void cancelled_receiver_leaves_the_receive_armed(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -310,7 +310,7 @@ static void cancelled_receiver_leaves_the_receive_armed(void **state)
 
 static void data_for_a_cancelled_receiver_is_kept_for_the_next(void **state)
 {
-	struct receiver first = {.stream = &stream}, second = {.stream = &stream};
+	struct receiver first = { .stream = &stream }, second = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &first);
@@ -329,7 +329,7 @@ static void data_for_a_cancelled_receiver_is_kept_for_the_next(void **state)
  * what the cancelled one did not. */
 static void race(bool data_first, unsigned long *ret_first, unsigned long *ret_second)
 {
-	struct receiver first = {.stream = &stream}, second = {.stream = &stream};
+	struct receiver first = { .stream = &stream }, second = { .stream = &stream };
 
 	fake_spawn(&loop, receive, &first);
 	assert_int_equal(whi_loop_turn(&loop, false), 0);
@@ -371,7 +371,7 @@ static void data_that_loses_to_the_cancellation_is_not_lost(void **state)
 
 static void receive_without_a_buffer_is_parked(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -392,7 +392,7 @@ static void receive_without_a_buffer_is_parked(void **state)
 
 static void parked_receiver_can_be_cancelled(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -408,7 +408,7 @@ static void parked_receiver_can_be_cancelled(void **state)
 
 static void refused_receive_without_a_receiver_is_armed_by_the_next(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -427,9 +427,9 @@ static void refused_receive_without_a_receiver_is_armed_by_the_next(void **state
 
 static void stop_waits_until_the_kernel_has_let_go(void **state)
 {
-	static const struct fake_rule rules[] = {
-		{WHI_OP_RECV_MULTI, FAKE_HELD, .cancel = FAKE_CANCEL_IGNORED}};
-	struct receiver receiver = {.stream = &stream};
+	static const struct fake_rule rules[] = { { WHI_OP_RECV_MULTI, FAKE_HELD,
+						    .cancel = FAKE_CANCEL_IGNORED } };
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_rules(&fake, rules, 1);
@@ -445,7 +445,7 @@ static void stop_waits_until_the_kernel_has_let_go(void **state)
 
 static void stop_gives_back_what_nobody_took(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -462,7 +462,7 @@ static void stop_gives_back_what_nobody_took(void **state)
 
 static void data_that_beats_the_stop_is_given_back(void **state)
 {
-	struct receiver receiver = {.stream = &stream};
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
@@ -477,10 +477,10 @@ static void data_that_beats_the_stop_is_given_back(void **state)
 /* Out of buffers just when the stream is stopped: it must not be parked, and armed again later. */
 static void stop_ends_though_the_receive_ran_out_of_buffers(void **state)
 {
-	static const struct fake_rule rules[] = {{WHI_OP_RECV_MULTI, FAKE_HELD,
-						  .cancel = FAKE_CANCEL_LOSES, .result = -ENOBUFS,
-						  .times = 1}};
-	struct receiver receiver = {.stream = &stream};
+	static const struct fake_rule rules[] = { { WHI_OP_RECV_MULTI, FAKE_HELD,
+						    .cancel = FAKE_CANCEL_LOSES, .result = -ENOBUFS,
+						    .times = 1 } };
+	struct receiver receiver = { .stream = &stream };
 
 	(void)state;
 	fake_rules(&fake, rules, 1);
@@ -493,8 +493,7 @@ static void stop_ends_though_the_receive_ran_out_of_buffers(void **state)
 	assert_int_equal(fake.submits[WHI_OP_RECV_MULTI], 1);
 }
 
-#define STREAM_TEST(function)                                                                      \
-	cmocka_unit_test_setup_teardown(function, open_stream, close_stream)
+#define STREAM_TEST(function) cmocka_unit_test_setup_teardown(function, open_stream, close_stream)
 
 int main(void)
 {

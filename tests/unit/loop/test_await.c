@@ -27,7 +27,7 @@ static int close_loop(void **state)
 }
 
 #define RULES(...)                                                                                 \
-	static const struct fake_rule rules[] = {__VA_ARGS__};                                     \
+	static const struct fake_rule rules[] = { __VA_ARGS__ };                                   \
 	fake_rules(&fake, rules, sizeof(rules) / sizeof(rules[0]))
 
 struct waiter {
@@ -40,7 +40,7 @@ struct waiter {
 static int await_once(void *arg)
 {
 	struct waiter *waiter = arg;
-	struct whi_op op = {.kind = waiter->kind};
+	struct whi_op op = { .kind = waiter->kind };
 	struct wh_scope scope;
 
 	wh_scope_open(&scope, NULL);
@@ -54,14 +54,14 @@ static int await_once(void *arg)
 
 static int await_nop(void)
 {
-	struct whi_op op = {.kind = WHI_OP_NOP};
+	struct whi_op op = { .kind = WHI_OP_NOP };
 
 	return whi_await(&op);
 }
 
 static int await_read(void)
 {
-	struct whi_op op = {.kind = WHI_OP_READ};
+	struct whi_op op = { .kind = WHI_OP_READ };
 
 	return whi_await(&op);
 }
@@ -70,7 +70,7 @@ static int await_read(void)
 
 static void completion_resumes_the_task_with_its_result(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
 	fake_spawn(&loop, await_once, &waiter);
@@ -83,10 +83,10 @@ static void completion_resumes_the_task_with_its_result(void **state)
 
 static void error_is_passed_on(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_TURNS, .turns = 3, .result = -EIO});
+	RULES({ WHI_OP_READ, FAKE_TURNS, .turns = 3, .result = -EIO });
 	fake_spawn(&loop, await_once, &waiter);
 	fake_run(&loop);
 	assert_int_equal(waiter.result, -EIO);
@@ -94,10 +94,10 @@ static void error_is_passed_on(void **state)
 
 static void completion_inside_submit_does_not_suspend(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_INSIDE, .result = -ENOMEM});
+	RULES({ WHI_OP_READ, FAKE_INSIDE, .result = -ENOMEM });
 	fake_spawn(&loop, await_once, &waiter);
 	assert_int_equal(whi_loop_turn(&loop, false), 0);
 	assert_true(waiter.over);
@@ -106,11 +106,11 @@ static void completion_inside_submit_does_not_suspend(void **state)
 
 static void interrupted_call_is_made_again(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_TURNS, .result = -EINTR, .times = 3},
-	      {WHI_OP_READ, FAKE_TURNS, .result = 8});
+	RULES({ WHI_OP_READ, FAKE_TURNS, .result = -EINTR, .times = 3 },
+	      { WHI_OP_READ, FAKE_TURNS, .result = 8 });
 	fake_spawn(&loop, await_once, &waiter);
 	fake_run(&loop);
 	assert_int_equal(waiter.result, 8);
@@ -120,10 +120,10 @@ static void interrupted_call_is_made_again(void **state)
 /* Linux has closed the descriptor all the same: again would be somebody else's. */
 static void interrupted_close_is_not_made_again(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_CLOSE};
+	struct waiter waiter = { .kind = WHI_OP_CLOSE };
 
 	(void)state;
-	RULES({WHI_OP_CLOSE, FAKE_TURNS, .result = -EINTR});
+	RULES({ WHI_OP_CLOSE, FAKE_TURNS, .result = -EINTR });
 	fake_spawn(&loop, await_once, &waiter);
 	fake_run(&loop);
 	assert_int_equal(fake.submits[WHI_OP_CLOSE], 1);
@@ -143,7 +143,7 @@ static void tasks_wait_independently(void **state)
 	int sum = 0;
 
 	(void)state;
-	RULES({WHI_OP_NOP, FAKE_TURNS, .result = 1});
+	RULES({ WHI_OP_NOP, FAKE_TURNS, .result = 1 });
 	for (int i = 0; i < 100; i++)
 		fake_spawn(&loop, await_many, &sum);
 	fake_run(&loop);
@@ -154,7 +154,7 @@ static void tasks_wait_independently(void **state)
 
 static void cancellation_before_waiting_submits_nothing(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
 	whi_scope_cancel(&loop.sched.root, -ECANCELED);
@@ -166,10 +166,10 @@ static void cancellation_before_waiting_submits_nothing(void **state)
 
 static void cancelled_task_goes_on_only_after_the_completion(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_FSYNC};
+	struct waiter waiter = { .kind = WHI_OP_FSYNC };
 
 	(void)state;
-	RULES({WHI_OP_FSYNC, FAKE_HELD, .cancel = FAKE_CANCEL_IGNORED});
+	RULES({ WHI_OP_FSYNC, FAKE_HELD, .cancel = FAKE_CANCEL_IGNORED });
 	fake_spawn(&loop, await_once, &waiter);
 	fake_settle(&loop);
 	wh_scope_cancel(waiter.scope);
@@ -183,7 +183,7 @@ static void cancelled_task_goes_on_only_after_the_completion(void **state)
 
 static void cancelled_operation_returns_canceled(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
 	fake_spawn(&loop, await_once, &waiter);
@@ -195,10 +195,10 @@ static void cancelled_operation_returns_canceled(void **state)
 
 static void interrupted_and_cancelled_operation_returns_canceled(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_HELD, .cancel = FAKE_CANCEL_LOSES, .result = -EINTR});
+	RULES({ WHI_OP_READ, FAKE_HELD, .cancel = FAKE_CANCEL_LOSES, .result = -EINTR });
 	fake_spawn(&loop, await_once, &waiter);
 	fake_settle(&loop);
 	wh_scope_cancel(waiter.scope);
@@ -209,11 +209,10 @@ static void interrupted_and_cancelled_operation_returns_canceled(void **state)
 
 static int await_within_a_second(void *arg)
 {
-	struct whi_op op = {.kind = WHI_OP_READ};
+	struct whi_op op = { .kind = WHI_OP_READ };
 	struct wh_scope scope;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){
-				      .deadline_ns = loop.sched.now_ns + WH_SEC});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .deadline_ns = loop.sched.now_ns + WH_SEC });
 	*(int *)arg = whi_await(&op);
 	check_int(wh_scope_close(&scope), -ETIMEDOUT);
 	return 0;
@@ -231,10 +230,10 @@ static void operation_at_its_deadline_returns_timedout(void **state)
 
 static void operation_that_cannot_be_cancelled_is_waited_for(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_CLOSE};
+	struct waiter waiter = { .kind = WHI_OP_CLOSE };
 
 	(void)state;
-	RULES({WHI_OP_CLOSE, FAKE_TURNS, .turns = 5, .result = 0});
+	RULES({ WHI_OP_CLOSE, FAKE_TURNS, .turns = 5, .result = 0 });
 	fake_spawn(&loop, await_once, &waiter);
 	assert_int_equal(whi_loop_turn(&loop, false), 0);
 	wh_scope_cancel(waiter.scope);
@@ -245,10 +244,10 @@ static void operation_that_cannot_be_cancelled_is_waited_for(void **state)
 
 static void operation_on_the_backlog_can_be_cancelled(void **state)
 {
-	struct waiter waiter = {.kind = WHI_OP_READ};
+	struct waiter waiter = { .kind = WHI_OP_READ };
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_BACKLOG, .turns = 100});
+	RULES({ WHI_OP_READ, FAKE_BACKLOG, .turns = 100 });
 	fake_spawn(&loop, await_once, &waiter);
 	assert_int_equal(whi_loop_turn(&loop, false), 0);
 	wh_scope_cancel(waiter.scope);
@@ -258,7 +257,7 @@ static void operation_on_the_backlog_can_be_cancelled(void **state)
 
 static int await_shielded(void *arg)
 {
-	struct whi_op op = {.kind = WHI_OP_SHUTDOWN};
+	struct whi_op op = { .kind = WHI_OP_SHUTDOWN };
 
 	*(int *)arg = whi_await_shielded(&op);
 	return 0;
@@ -269,7 +268,7 @@ static void shielded_wait_is_not_prevented_by_cancellation(void **state)
 	int result = -1;
 
 	(void)state;
-	RULES({WHI_OP_SHUTDOWN, FAKE_TURNS, .turns = 2, .result = 0});
+	RULES({ WHI_OP_SHUTDOWN, FAKE_TURNS, .turns = 2, .result = 0 });
 	whi_scope_cancel(&loop.sched.root, -ECANCELED);
 	fake_spawn(&loop, await_shielded, &result);
 	fake_run(&loop);
@@ -281,7 +280,7 @@ static void shielded_wait_is_not_interrupted_by_cancellation(void **state)
 	int result = -1;
 
 	(void)state;
-	RULES({WHI_OP_SHUTDOWN, FAKE_TURNS, .turns = 5, .result = 0});
+	RULES({ WHI_OP_SHUTDOWN, FAKE_TURNS, .turns = 5, .result = 0 });
 	fake_spawn(&loop, await_shielded, &result);
 	assert_int_equal(whi_loop_turn(&loop, false), 0);
 	whi_scope_cancel(&loop.sched.root, -ECANCELED);
@@ -297,7 +296,7 @@ static void completion_before_cancellation_is_delivered(void **state)
 {
 	(void)state;
 	for (int i = 0; i < RACES; i++) {
-		struct waiter waiter = {.kind = WHI_OP_ACCEPT};
+		struct waiter waiter = { .kind = WHI_OP_ACCEPT };
 
 		fake_spawn(&loop, await_once, &waiter);
 		assert_int_equal(whi_loop_turn(&loop, false), 0);
@@ -315,9 +314,9 @@ static void completion_before_cancellation_is_delivered(void **state)
 static void completion_that_beats_its_cancellation_is_delivered(void **state)
 {
 	(void)state;
-	RULES({WHI_OP_ACCEPT, FAKE_HELD, .cancel = FAKE_CANCEL_LOSES, .result = 7});
+	RULES({ WHI_OP_ACCEPT, FAKE_HELD, .cancel = FAKE_CANCEL_LOSES, .result = 7 });
 	for (int i = 0; i < RACES; i++) {
-		struct waiter waiter = {.kind = WHI_OP_ACCEPT};
+		struct waiter waiter = { .kind = WHI_OP_ACCEPT };
 
 		fake_spawn(&loop, await_once, &waiter);
 		assert_int_equal(whi_loop_turn(&loop, false), 0);
@@ -334,7 +333,7 @@ static void cancellation_that_beats_the_completion_completes_once(void **state)
 {
 	(void)state;
 	for (int i = 0; i < RACES; i++) {
-		struct waiter waiter = {.kind = WHI_OP_ACCEPT};
+		struct waiter waiter = { .kind = WHI_OP_ACCEPT };
 
 		fake_spawn(&loop, await_once, &waiter);
 		assert_int_equal(whi_loop_turn(&loop, false), 0);
@@ -380,8 +379,8 @@ static void loop_does_not_wait_while_a_task_is_ready(void **state)
 	int reads = 0;
 
 	(void)state;
-	RULES({WHI_OP_READ, FAKE_INSIDE, .result = 1, .times = 1},
-	      {WHI_OP_READ, FAKE_TURNS, .result = 1});
+	RULES({ WHI_OP_READ, FAKE_INSIDE, .result = 1, .times = 1 },
+	      { WHI_OP_READ, FAKE_TURNS, .result = 1 });
 	fake_spawn(&loop, read_twice, &reads);
 	fake_run(&loop);
 	assert_int_equal(reads, 2);

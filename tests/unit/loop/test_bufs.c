@@ -112,7 +112,7 @@ static void take(unsigned count)
 
 static void give_back(void)
 {
-	bool there[COUNT] = {false};
+	bool there[COUNT] = { false };
 
 	for (unsigned i = 0; i < fake.buf_count; i++)
 		there[fake.bufs[i].index] = true;

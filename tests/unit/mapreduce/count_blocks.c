@@ -25,7 +25,7 @@ struct counting {
 static int map_source(struct counting *counting, struct whi_mapper *mapper, uint64_t begin,
 		      uint64_t end, size_t buffer_bytes)
 {
-	struct whi_buffer buf = {0};
+	struct whi_buffer buf = { 0 };
 	struct whi_source source;
 	int r = whi_buffer_reserve(&buf, buffer_bytes);
 
@@ -97,7 +97,7 @@ static int run(struct counting *counting, const struct cuts *cuts)
 char *count_blocks(const struct whi_words_kernel *kernel, const void *data, size_t len,
 		   const struct cuts *cuts, size_t *ret_len)
 {
-	struct counting counting = {.data = data, .len = len};
+	struct counting counting = { .data = data, .len = len };
 	int r = -1;
 
 	counting.job = (struct wh_mr_job){

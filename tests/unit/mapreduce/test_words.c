@@ -46,7 +46,7 @@ static void same_as_oracle(const void *data, size_t len, const struct cuts *cuts
 
 static void count_is(const char *text, const char *expected)
 {
-	same_as(expected, strlen(expected), text, strlen(text), &(struct cuts){0});
+	same_as(expected, strlen(expected), text, strlen(text), &(struct cuts){ 0 });
 }
 
 static void words_are_folded_counted_and_sorted(void **state)
@@ -76,11 +76,11 @@ static void every_byte_value_is_treated_by_the_rule(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 256; i++) {
-		const uint8_t item[6] = {'x', (uint8_t)i, 'y', ' ', (uint8_t)i, ' '};
+		const uint8_t item[6] = { 'x', (uint8_t)i, 'y', ' ', (uint8_t)i, ' ' };
 
 		memcpy(data + 6 * i, item, sizeof(item));
 	}
-	same_as_oracle(data, sizeof(data), &(struct cuts){0});
+	same_as_oracle(data, sizeof(data), &(struct cuts){ 0 });
 }
 
 /* Lengths around registers, short keys, front table limits, with different things before them. */
@@ -98,8 +98,8 @@ static void every_word_length_is_counted(void **state)
 			memset(data + len + word, ' ', i + 1);
 			len += word + i + 1;
 		}
-	same_as_oracle(data, len, &(struct cuts){0});
-	same_as_oracle(data, len, &(struct cuts){.split_bytes = 1000, .buffer_bytes = 64});
+	same_as_oracle(data, len, &(struct cuts){ 0 });
+	same_as_oracle(data, len, &(struct cuts){ .split_bytes = 1000, .buffer_bytes = 64 });
 	free(data);
 }
 
@@ -116,9 +116,10 @@ static void long_words_at_region_and_buffer_ends_are_whole(void **state)
 			data[i] = i % 5 == 4 ? ' ' : (uint8_t)('a' + i % 3);
 		memset(data + start, 'W', 40);
 		memset(data + start + 100, 'V', WHI_REGION_BYTES + 7);
-		same_as_oracle(data, SIZE, &(struct cuts){0});
-		same_as_oracle(data, start + 40, &(struct cuts){.buffer_bytes = WHI_REGION_BYTES});
-		same_as_oracle(data, start + 200, &(struct cuts){.buffer_bytes = 4096});
+		same_as_oracle(data, SIZE, &(struct cuts){ 0 });
+		same_as_oracle(data, start + 40,
+			       &(struct cuts){ .buffer_bytes = WHI_REGION_BYTES });
+		same_as_oracle(data, start + 200, &(struct cuts){ .buffer_bytes = 4096 });
 	}
 	free(data);
 }
@@ -136,7 +137,7 @@ static void a_split_border_anywhere_changes_nothing(void **state)
 	for (size_t split = 1; split <= sizeof(text); split++)
 		for (size_t buffer = 1; buffer <= 40; buffer += 13)
 			same_as(expected, expected_len, text, sizeof(text) - 1,
-				&(struct cuts){.split_bytes = split, .buffer_bytes = buffer});
+				&(struct cuts){ .split_bytes = split, .buffer_bytes = buffer });
 	free(expected);
 }
 
@@ -154,7 +155,7 @@ static void one_huge_word_is_counted(void **state)
 	memset(expected + 4, 'q', SIZE);
 	memcpy(expected + 4 + SIZE, "\t1\n", 4);
 	same_as(expected, SIZE + 7, data, SIZE + 4,
-		&(struct cuts){.split_bytes = 1 << 20, .buffer_bytes = 1 << 16});
+		&(struct cuts){ .split_bytes = 1 << 20, .buffer_bytes = 1 << 16 });
 	free(expected);
 	free(data);
 }
@@ -170,7 +171,8 @@ static void all_distinct_words_survive_flushes(void **state)
 	for (unsigned i = 0; i < WORDS; i++)
 		len += (size_t)sprintf(data + len, i % 3 ? "w%u " : "a-longer-word-than-16-%u\n",
 				       i % (WORDS - WORDS / 7));
-	same_as_oracle(data, len, &(struct cuts){.l2_bytes = 1, .mappers = 3, .split_bytes = 9999});
+	same_as_oracle(data, len,
+		       &(struct cuts){ .l2_bytes = 1, .mappers = 3, .split_bytes = 9999 });
 	free(data);
 }
 
@@ -219,7 +221,7 @@ static void a_failed_allocation_is_an_error_and_leaks_nothing(void **state)
 	size_t expected_len, len;
 	const struct whi_words_kernel *kernel;
 	char *count = NULL, *expected;
-	const struct cuts cuts = {.split_bytes = 5000, .buffer_bytes = 100, .mappers = 2};
+	const struct cuts cuts = { .split_bytes = 5000, .buffer_bytes = 100, .mappers = 2 };
 
 	(void)state;
 	assert_int_equal(whi_words_choose(NULL, &kernel), 0);

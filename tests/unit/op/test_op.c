@@ -1,4 +1,4 @@
-/* The op table's rows are complete, and the state machine allows what op.h says and nothing else. */
+/* The op table's rows are complete, and an operation's state changes as op.h says and not else. */
 #include "op/op.h"
 
 #include <errno.h>
@@ -38,8 +38,8 @@ static void prep_fills_in_the_opcode_of_its_row(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < WHI_OP_MAX; kind++) {
-		struct whi_op op = {.kind = (uint8_t)kind};
-		struct io_uring_sqe sqe = {0};
+		struct whi_op op = { .kind = (uint8_t)kind };
+		struct io_uring_sqe sqe = { 0 };
 
 		whi_opdefs[kind].prep(&op, &sqe);
 		assert_int_equal(sqe.opcode, whi_opdefs[kind].opcode);
@@ -50,8 +50,8 @@ static void operation_on_a_descriptor_names_it(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < WHI_OP_MAX; kind++) {
-		struct whi_op op = {.kind = (uint8_t)kind, .fd = 1234};
-		struct io_uring_sqe sqe = {0};
+		struct whi_op op = { .kind = (uint8_t)kind, .fd = 1234 };
+		struct io_uring_sqe sqe = { 0 };
 
 		whi_opdefs[kind].prep(&op, &sqe);
 		if (whi_opdefs[kind].needs_fd)
@@ -61,12 +61,12 @@ static void operation_on_a_descriptor_names_it(void **state)
 
 static void length_beyond_the_entry_is_cut_not_wrapped(void **state)
 {
-	const uint8_t kinds[] = {WHI_OP_READ, WHI_OP_WRITE, WHI_OP_RECV, WHI_OP_SEND};
+	const uint8_t kinds[] = { WHI_OP_READ, WHI_OP_WRITE, WHI_OP_RECV, WHI_OP_SEND };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(kinds); i++) {
-		struct whi_op op = {.kind = kinds[i], .rw.len = (1ull << 32) + 1};
-		struct io_uring_sqe sqe = {0};
+		struct whi_op op = { .kind = kinds[i], .rw.len = (1ull << 32) + 1 };
+		struct io_uring_sqe sqe = { 0 };
 
 		whi_opdefs[kinds[i]].prep(&op, &sqe);
 		assert_true(sqe.len > 1u << 30);
@@ -77,7 +77,7 @@ static void attempts_report_errors_as_negative_errno(void **state)
 {
 	(void)state;
 	for (unsigned kind = 0; kind < WHI_OP_MAX; kind++) {
-		struct whi_op op = {.kind = (uint8_t)kind, .fd = -1, .socket.domain = -1};
+		struct whi_op op = { .kind = (uint8_t)kind, .fd = -1, .socket.domain = -1 };
 
 		if (!whi_opdefs[kind].attempt)
 			continue;
@@ -88,7 +88,7 @@ static void attempts_report_errors_as_negative_errno(void **state)
 
 static void completion_ends_an_operation(void **state)
 {
-	struct whi_op op = {.state = WHI_OP_INFLIGHT, .done = count_done};
+	struct whi_op op = { .state = WHI_OP_INFLIGHT, .done = count_done };
 
 	(void)state;
 	done_count = 0;
@@ -101,7 +101,7 @@ static void completion_ends_an_operation(void **state)
 
 static void completion_with_more_to_come_does_not(void **state)
 {
-	struct whi_op op = {.state = WHI_OP_CANCELLING, .done = count_done};
+	struct whi_op op = { .state = WHI_OP_CANCELLING, .done = count_done };
 
 	(void)state;
 	whi_op_complete(&op, 7, WHI_OP_MORE | WHI_OP_BUFFER);
@@ -134,7 +134,7 @@ struct transition {
 static void enter(void *arg)
 {
 	const struct transition *transition = arg;
-	struct whi_op op = {.state = (uint8_t)transition->from};
+	struct whi_op op = { .state = (uint8_t)transition->from };
 
 	whi_op_enter(&op, transition->to);
 }
@@ -144,7 +144,7 @@ static void transition_outside_the_table_aborts(void **state)
 	(void)state;
 	for (unsigned from = WHI_OP_IDLE; from <= WHI_OP_DONE; from++) {
 		for (unsigned to = WHI_OP_IDLE; to <= WHI_OP_DONE; to++) {
-			struct transition transition = {from, to};
+			struct transition transition = { from, to };
 			struct child child;
 
 			run_child(&child, enter, &transition);

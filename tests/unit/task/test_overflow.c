@@ -245,7 +245,7 @@ static void uncatching_restores_the_handler(void **state)
 static void alternate_stack_of_the_program_is_restored(void **state)
 {
 	static char memory[64 * 1024];
-	const stack_t mine = {.ss_sp = memory, .ss_size = sizeof(memory)};
+	const stack_t mine = { .ss_sp = memory, .ss_size = sizeof(memory) };
 	stack_t before, after;
 	void *alternate;
 

@@ -55,7 +55,7 @@ static void slot_is_rounded_up_to_a_power_of_two(void **state)
 	const struct {
 		size_t bytes;
 		int shift;
-	} sizes[] = {{16384, 14}, {16385, 15}, {65535, 16}, {65536, 16}, {65537, 17}};
+	} sizes[] = { { 16384, 14 }, { 16385, 15 }, { 65535, 16 }, { 65536, 16 }, { 65537, 17 } };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -159,8 +159,8 @@ static bool resident(const char *address)
 {
 	unsigned char there = 0;
 
-	assert_int_equal(mincore((void *)((uintptr_t)address & ~(uintptr_t)(PAGE - 1)), PAGE,
-				 &there), 0);
+	assert_int_equal(
+		mincore((void *)((uintptr_t)address & ~(uintptr_t)(PAGE - 1)), PAGE, &there), 0);
 	return there & 1;
 }
 

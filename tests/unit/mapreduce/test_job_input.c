@@ -1,0 +1,216 @@
+/* What a job reads: files, folders, pipes, and what is wrong with them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <whorl/exec.h>
+
+#include "support/oracle_count.h"
+#include "unit/mapreduce/world.h"
+
+static int splits_of_any_size_give_the_same_count(void *arg)
+{
+	char path[128];
+	const char *const paths[] = { file_path(path, "verse") };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	struct wh_mr_stats stats;
+	size_t len;
+	char *expected = oracle_count(verse, verse_len, &len);
+
+	(void)arg;
+	write_file("verse", verse, verse_len);
+	for (uint32_t split = 1; split <= verse_len + 1; split += 1 + split / 20) {
+		job.split_bytes = split;
+		check_int(wh_mapreduce(&job, &stats), 0);
+		check_int(stats.bytes_done, verse_len);
+		check_int(stats.bytes_total, verse_len);
+		check_int(stats.records, 23);
+		check_int(stats.rows, stats.keys);
+		text_is(&world, expected);
+	}
+	free(expected);
+	return 0;
+}
+
+static int many_files_in_folders_are_counted(void *arg)
+{
+	char path[128], name[64];
+	const char *const paths[] = { folder };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	remove_folder(folder);
+	check_int(mkdir(folder, 0700), 0);
+	check_int(mkdir(file_path(path, "sub"), 0700), 0);
+	check_int(mkdir(file_path(path, "sub/empty"), 0700), 0);
+	check_int(symlink(folder, file_path(path, "sub/loop")), 0);
+	check_int(mkfifo(file_path(path, "sub/fifo"), 0600), 0);
+	write_file("nothing", "", 0);
+	for (unsigned i = 0; i < 300; i++) {
+		snprintf(name, sizeof(name), "%sfile%u", i % 2 ? "sub/" : "", i);
+		write_file(name, i % 3 ? "one two" : "two", i % 3 ? 7 : 3);
+	}
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check_int(stats.files, 301);
+	text_is(&world, "two\t300\none\t200\n");
+	return 0;
+}
+
+static int what_cannot_be_read_is_named_and_the_rest_counted(void *arg)
+{
+	char good[128], missing[128], loop[128];
+	const char *const paths[] = { file_path(missing, "missing"), file_path(loop, "loop"),
+				      file_path(good, "good") };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 3, &world);
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	write_file("good", "x y x", 5);
+	check_int(symlink("loop", loop), 0);
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check_int(stats.files_failed, 2);
+	check_int(world.errors, 2);
+	check_int(world.error, -ELOOP);
+	check(strcmp(world.failed_path, loop) == 0);
+	text_is(&world, "x\t2\ny\t1\n");
+	check_int(unlink(loop), 0);
+	return 0;
+}
+
+/* Files of /proc say that they are empty, and are not. */
+static int files_without_a_length_are_read_to_their_end(void *arg)
+{
+	const char *const paths[] = { "/proc/self/status" };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check(stats.records > 50);
+	check(strstr(world.text.bytes, "voluntary_ctxt_switches:\t1\n"));
+	row_text_fini(&world.text);
+	return 0;
+}
+
+static int no_input_gives_no_rows(void *arg)
+{
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(NULL, 0, &world);
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check_int(stats.rows, 0);
+	check_int(world.text.rows, 0);
+	return 0;
+}
+
+struct feed {
+	int fd;
+	size_t len;
+	unsigned seed;
+};
+
+/* Random words into a pipe, from a thread of an executor; closes it. */
+static int feed_pipe(void *arg)
+{
+	struct feed *feed = arg;
+	FILE *out = fdopen(feed->fd, "w");
+
+	for (size_t i = 0; i < feed->len; i++)
+		putc("abcdefgh \n"[rand_r(&feed->seed) % 10], out);
+	return fclose(out);
+}
+
+static struct wh_executor *feeder;
+
+static int feed_task(void *arg)
+{
+	return wh_offload(feeder, feed_pipe, arg, NULL);
+}
+
+/* With what is on descriptor 0 while `job` runs. */
+static int with_stdin(int fd, const struct wh_mr_job *job, struct wh_mr_stats *stats)
+{
+	int kept = dup(0);
+	int r;
+
+	check_int(dup2(fd, 0), 0);
+	close(fd);
+	r = wh_mapreduce(job, stats);
+	if (kept >= 0)
+		check_int(dup2(kept, 0), 0);
+	close(kept);
+	return r;
+}
+
+static int a_pipe_is_counted_as_a_file_is(void *arg)
+{
+	enum { SIZE = 5 * 1000 * 1000 };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on((const char *const[]){ "-" }, 1, &world);
+	struct wh_mr_stats stats;
+	struct wh_scope scope;
+	struct feed feed = { .len = SIZE, .seed = 7 };
+	unsigned seed = 7;
+	char *text = malloc(SIZE), *expected;
+	size_t len;
+	int fds[2];
+
+	(void)arg;
+	for (size_t i = 0; i < SIZE; i++)
+		text[i] = "abcdefgh \n"[rand_r(&seed) % 10];
+	expected = oracle_count(text, SIZE, &len);
+	check_int(pipe2(fds, O_CLOEXEC), 0);
+	feed.fd = fds[1];
+	check_int(wh_executor_open(&(struct wh_executor_opts){ .threads = 1 }, &feeder), 0);
+	wh_scope_open(&scope, NULL);
+	check_int(wh_spawn(&scope, feed_task, &feed), 0);
+	check_int(with_stdin(fds[0], &job, &stats), 0);
+	check_int(wh_scope_close(&scope), 0);
+	wh_executor_close(feeder);
+	check_int(stats.bytes_done, SIZE);
+	text_is(&world, expected);
+	free(expected);
+	free(text);
+	return 0;
+}
+
+static int standard_input_may_be_a_file_read_in_part(void *arg)
+{
+	char path[128];
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on((const char *const[]){ "-" }, 1, &world);
+	int fd;
+
+	(void)arg;
+	write_file("in", "skipped one two one", 19);
+	fd = open(file_path(path, "in"), O_RDONLY | O_CLOEXEC);
+	check_int(lseek(fd, 8, SEEK_SET), 8);
+	check_int(with_stdin(fd, &job, NULL), 0);
+	text_is(&world, "one\t2\ntwo\t1\n");
+	return 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		task_test(splits_of_any_size_give_the_same_count),
+		task_test(many_files_in_folders_are_counted),
+		task_test(what_cannot_be_read_is_named_and_the_rest_counted),
+		task_test(files_without_a_length_are_read_to_their_end),
+		task_test(no_input_gives_no_rows),
+		task_test(a_pipe_is_counted_as_a_file_is),
+		task_test(standard_input_may_be_a_file_read_in_part),
+	};
+
+	return cmocka_run_group_tests(tests, new_folder, old_folder);
+}
