@@ -29,7 +29,7 @@ static struct whi_context here, there;
 /* Both contexts run this, as tasks that do the same work run the same code: the CPU predicts where
  * a function returns to from who called it last, and is wrong if the other side called from
  * somewhere else. */
-static __attribute__((noinline)) void bounce(struct whi_context *from, struct whi_context *to,
+static __attribute__((noipa)) void bounce(struct whi_context *from, struct whi_context *to,
 					     uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++)
@@ -69,7 +69,7 @@ static int measure_contexts(void)
 static bool stop;
 
 /* One call for all tasks, for the reason given above. */
-static __attribute__((noinline)) void yield_rounds(uint64_t rounds)
+static __attribute__((noipa)) void yield_rounds(uint64_t rounds)
 {
 	for (uint64_t i = 0; i < rounds && !stop; i++)
 		wh_yield();
@@ -108,7 +108,7 @@ struct player {
 	uint64_t rounds;
 };
 
-static __attribute__((noinline)) int play(void *arg)
+static __attribute__((noipa)) int play(void *arg)
 {
 	const struct player *player = arg;
 

@@ -4,7 +4,9 @@
  * Invariants
  * 1. There is one place that switches, jump_to below, so the resumed address is always the same
  *    one and predicted.
- * 2. Sanitizers hear of a switch before it and after it, in the context concerned.
+ * 2. To its caller a switch is a call of a function that may run anything: other tasks do run. So
+ *    this file is never optimised together with others at link time.
+ * 3. Sanitizers hear of a switch before it and after it, in the context concerned.
  */
 #include "arch/context.h"
 
@@ -67,7 +69,6 @@ static void save_control_words(uint64_t *saved)
 	saved[0] = mxcsr | (uint64_t)x87 << 32;
 }
 
-/* Callers that see through this one, at link time for instance, rely on the list being complete. */
 #ifdef __AVX512F__
 #define WIDE_CLOBBERS                                                                              \
 	, "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",         \

@@ -30,7 +30,8 @@ struct whi_wheel {
 
 void whi_wheel_init(struct whi_wheel *wheel, uint64_t now_ns);
 
-/* `timer` must not be armed. It fires in the first whi_wheel_advance at or after `deadline_ns`. */
+/* `timer` must not be armed. It fires in the first whi_wheel_advance at or after `deadline_ns`
+ * rounded up to a tick. */
 void whi_wheel_arm(struct whi_wheel *wheel, struct whi_timer *timer, uint64_t deadline_ns);
 
 /* Harmless on a timer that is not armed. */

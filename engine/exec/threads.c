@@ -159,6 +159,9 @@ int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **r
 	opts = opts ? opts : &defaults;
 	whi_runtime_affinity(&cpus);
 	threads = opts->threads ? opts->threads : (uint32_t)CPU_COUNT(&cpus);
+	/* A machine with more CPUs than fit into the mask has none in it. */
+	if (threads == 0)
+		threads = 1;
 	if (threads > THREADS_MAX)
 		return -EINVAL;
 	executor = new_executor(opts, threads);

@@ -227,7 +227,7 @@ void wh_view_release(struct wh_view *view)
 {
 	if (!view->data)
 		return;
-	whi_bufs_give(&whi_loop_self()->bufs, (uint16_t)view->buf);
+	whi_stream_give(whi_loop_self(), view->data, (uint16_t)view->buf);
 	view->data = NULL;
 	view->len = 0;
 }
@@ -389,7 +389,7 @@ static void view_sent(struct whi_op *op)
 	if (whi_unlikely(op->result < 0))
 		lose_view(sock, op->result);
 	sock->view_pending = false;
-	whi_bufs_give(&sock->loop->bufs, sock->view_buf);
+	whi_stream_give(sock->loop, sock->view_data, sock->view_buf);
 	sock->flusher = NULL;
 	if (flusher)
 		whi_task_wake(flusher);
@@ -404,6 +404,7 @@ ssize_t wh_sock_send_view(struct wh_sock *sock, struct wh_view *view)
 		return r;
 	sock->view_pending = true;
 	sock->view_buf = (uint16_t)view->buf;
+	sock->view_data = view->data;
 	sock->view_op.rw.buf = view->data;
 	sock->view_op.rw.len = len;
 	view->data = NULL;

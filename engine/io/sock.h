@@ -18,7 +18,8 @@ struct wh_sock {
 	uint64_t bytes_sent;
 	struct whi_op view_op;	  /* the send of a view, while `view_pending` */
 	bool view_pending;
-	uint16_t view_buf;	  /* to be given back */
+	uint16_t view_buf;	  /* to be given back, with */
+	void *view_data;	  /* its address */
 	int32_t send_error;	  /* of a view, for the next send; 0: none */
 	struct whi_wait *flusher; /* waits until no view is pending */
 	struct whi_list link; /* on a listener, until accepted */

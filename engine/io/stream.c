@@ -6,12 +6,15 @@
  * 2. It is armed only by a task that waits and finds nothing: a slow consumer stops taking buffers
  *    at CHAIN_MAX, and what it has not taken stays in the socket, where it slows the sender down.
  * 3. A buffer with data is on one chain or lent to a user.
+ * 4. The operation is a RECV instead of a RECV_MULTI exactly while it receives into `own`, which
+ *    happens only while nothing is chained; so `own` with data comes before the chain.
  */
 #include "io/stream.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/assert.h"
 
 /* Buffers that one socket may hold undelivered before its receive is stopped. */
@@ -64,6 +67,36 @@ static void accept_buffer(struct whi_stream *stream, const struct whi_op *op)
 		whi_bufs_give(&stream->loop->bufs, op->buffer);
 }
 
+/* Parked for so long that buffers seem not to come back. */
+static void receive_own(struct whi_parked *parked)
+{
+	struct whi_stream *stream = whi_container_of(parked, struct whi_stream, parked);
+	size_t bytes = stream->loop->bufs.bytes;
+
+	stream->own = whi_alloc(bytes);
+	if (!stream->own) {
+		whi_bufs_park(&stream->loop->bufs, parked);
+		return;
+	}
+	stream->op.kind = WHI_OP_RECV;
+	stream->op.rw.buf = stream->own;
+	stream->op.rw.len = bytes;
+	arm(stream);
+}
+
+static void accept_own(struct whi_stream *stream, const struct whi_op *op)
+{
+	stream->op.kind = WHI_OP_RECV_MULTI;
+	stream->op.rw.buf = NULL;
+	stream->op.rw.len = 0;
+	if (op->result > 0) {
+		stream->own_len = (uint32_t)op->result;
+		return;
+	}
+	whi_free(stream->own);
+	stream->own = NULL;
+}
+
 /* The receive has left the kernel. */
 static void disarmed(struct whi_stream *stream, int result)
 {
@@ -87,6 +120,8 @@ static void received(struct whi_op *op)
 
 	if (op->flags & WHI_OP_BUFFER)
 		accept_buffer(stream, op);
+	else if (whi_unlikely(op->kind == WHI_OP_RECV))
+		accept_own(stream, op);
 	if (!whi_op_pending(op)) {
 		disarmed(stream, op->result);
 		if (stream->state == WHI_STREAM_PARKED)
@@ -105,9 +140,32 @@ void whi_stream_init(struct whi_stream *stream, struct wh_loop *loop, int fd)
 	stream->op.fd = fd;
 	stream->op.done = received;
 	stream->parked.retry = retry;
+	stream->parked.despair = receive_own;
 	whi_list_init(&stream->parked.link);
 	stream->loop = loop;
 	stream->head = WHI_BUF_NONE;
+}
+
+/* It is given back by its address, so what was consumed is moved out of the way. */
+static ssize_t take_own(struct whi_stream *stream, void **ret_data, uint16_t *ret_index)
+{
+	uint32_t len = stream->own_len - stream->consumed;
+
+	memmove(stream->own, stream->own + stream->consumed, len);
+	*ret_data = stream->own;
+	*ret_index = WHI_BUF_NONE;
+	stream->own = NULL;
+	stream->own_len = 0;
+	stream->consumed = 0;
+	return (ssize_t)len;
+}
+
+void whi_stream_give(struct wh_loop *loop, void *data, uint16_t index)
+{
+	if (whi_unlikely(index == WHI_BUF_NONE))
+		whi_free(data);
+	else
+		whi_bufs_give(&loop->bufs, index);
 }
 
 ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *ret_index)
@@ -116,6 +174,8 @@ ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *re
 	uint16_t index = stream->head;
 	ssize_t len;
 
+	if (whi_unlikely(stream->own_len))
+		return take_own(stream, ret_data, ret_index);
 	if (index == WHI_BUF_NONE)
 		return stream->ended ? stream->end : -EAGAIN;
 	len = (ssize_t)(bufs->meta[index].len - stream->consumed);
@@ -127,24 +187,39 @@ ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *re
 	return len;
 }
 
+/* The first bytes without taking them; 0: there are none. */
+static size_t peek(const struct whi_stream *stream, const char **ret_data)
+{
+	const struct whi_bufs *bufs = &stream->loop->bufs;
+	uint16_t index = stream->head;
+
+	if (whi_unlikely(stream->own_len)) {
+		*ret_data = stream->own + stream->consumed;
+		return stream->own_len - stream->consumed;
+	}
+	if (index == WHI_BUF_NONE)
+		return 0;
+	*ret_data = (char *)whi_bufs_data(bufs, index) + stream->consumed;
+	return bufs->meta[index].len - stream->consumed;
+}
+
 ssize_t whi_stream_copy(struct whi_stream *stream, void *buf, size_t len)
 {
-	struct whi_bufs *bufs = &stream->loop->bufs;
-	uint16_t index = stream->head;
-	size_t there;
+	const char *first;
+	size_t there = peek(stream, &first);
+	uint16_t index = WHI_BUF_NONE;
 	void *data;
 
-	if (index == WHI_BUF_NONE)
+	if (there == 0)
 		return stream->ended ? stream->end : -EAGAIN;
-	there = bufs->meta[index].len - stream->consumed;
 	if (len < there) {
-		memcpy(buf, (char *)whi_bufs_data(bufs, index) + stream->consumed, len);
+		memcpy(buf, first, len);
 		stream->consumed += (uint32_t)len;
 		return (ssize_t)len;
 	}
+	memcpy(buf, first, there);
 	whi_stream_take(stream, &data, &index);
-	memcpy(buf, data, there);
-	whi_bufs_give(bufs, index);
+	whi_stream_give(stream->loop, data, index);
 	return (ssize_t)there;
 }
 
@@ -197,7 +272,7 @@ void whi_stream_stop(struct whi_stream *stream)
 {
 	struct whi_wait wait = {.what = "recv to stop"};
 	uint16_t index = WHI_BUF_NONE;
-	void *data;
+	void *data = NULL;
 
 	unpark(stream);
 	while (stream->state != WHI_STREAM_OFF) {
@@ -206,5 +281,5 @@ void whi_stream_stop(struct whi_stream *stream)
 		whi_task_suspend(&wait);
 	}
 	while (whi_stream_take(stream, &data, &index) > 0)
-		whi_bufs_give(&stream->loop->bufs, index);
+		whi_stream_give(stream->loop, data, index);
 }

@@ -2,6 +2,8 @@
  * The receive stream of a socket: one multishot receive whose many completions are chained up until
  * somebody takes them. It stays armed between calls, so a busy connection costs one submission for
  * many messages; it is stopped when too much is waiting, and parked when the loop has no buffer.
+ * When these do not come back, because other peers do not read, it receives once into memory of its
+ * own: nobody can keep a connection waiting but its own peer.
  */
 #pragma once
 
@@ -29,13 +31,18 @@ struct whi_stream {
 	uint16_t head, tail; /* buffers in order of arrival; WHI_BUF_NONE: none */
 	uint32_t chained;    /* how many */
 	uint32_t consumed;   /* bytes of the first one that have been copied out */
+	uint32_t own_len;    /* bytes in `own` */
+	char *own; /* memory of its own: the kernel's while the operation is a RECV, then data */
 };
 
 void whi_stream_init(struct whi_stream *stream, struct wh_loop *loop, int fd);
 
 /* The first buffer's bytes, without suspending. -EAGAIN: nothing is here. 0 or another error: the
- * stream has ended. The caller owes whi_bufs_give. */
+ * stream has ended. The caller owes whi_stream_give. */
 ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *ret_index);
+
+/* Give back what whi_stream_take returned on this loop. */
+void whi_stream_give(struct wh_loop *loop, void *data, uint16_t index);
 
 /* Up to `len` bytes, copied. Otherwise as whi_stream_take. */
 ssize_t whi_stream_copy(struct whi_stream *stream, void *buf, size_t len);

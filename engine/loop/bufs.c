@@ -15,6 +15,7 @@
 #include "backend/backend.h"
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/clock.h"
 
 enum { LINE = 64, PAGE = 4096, COUNT_MIN = 16 };
 
@@ -96,6 +97,8 @@ bool whi_bufs_unpark(struct whi_bufs *bufs)
 {
 	uint32_t free = bufs->count - bufs->lent;
 
+	if (free > 0)
+		bufs->stuck_since_ns = 0;
 	for (; free > 0 && !whi_list_empty(&bufs->parked); free--) {
 		struct whi_list *node = whi_list_pop(&bufs->parked);
 		struct whi_parked *parked = whi_container_of(node, struct whi_parked, link);
@@ -103,4 +106,33 @@ bool whi_bufs_unpark(struct whi_bufs *bufs)
 		parked->retry(parked);
 	}
 	return bufs->count > bufs->lent && !whi_list_empty(&bufs->parked);
+}
+
+static void despair(struct whi_bufs *bufs)
+{
+	struct whi_list all, *node;
+
+	whi_list_init(&all);
+	whi_list_splice(&all, &bufs->parked);
+	while ((node = whi_list_pop(&all))) {
+		struct whi_parked *parked = whi_container_of(node, struct whi_parked, link);
+
+		if (parked->despair)
+			parked->despair(parked);
+		else
+			whi_list_append(&bufs->parked, node);
+	}
+}
+
+uint64_t whi_bufs_patience(struct whi_bufs *bufs, uint64_t now_ns)
+{
+	if (bufs->lent < bufs->count)
+		return WHI_NEVER;
+	if (bufs->stuck_since_ns == 0)
+		bufs->stuck_since_ns = now_ns;
+	if (now_ns - bufs->stuck_since_ns >= WHI_BUFS_PATIENCE_NS) {
+		bufs->stuck_since_ns = 0;
+		despair(bufs);
+	}
+	return whi_list_empty(&bufs->parked) ? WHI_NEVER : WHI_BUFS_PATIENCE_NS;
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <whorl/api.h>
 
 #include "base/list.h"
 
@@ -16,6 +17,9 @@ struct whi_backend;
 struct whi_parked {
 	struct whi_list link;
 	void (*retry)(struct whi_parked *parked); /* there may be a buffer again */
+	/* None has come back for WHI_BUFS_PATIENCE_NS: go on with memory of your own, or park
+	 * again. NULL: goes on waiting. */
+	void (*despair)(struct whi_parked *parked);
 };
 
 /* What lies in a lent buffer, chained per socket in order of arrival. */
@@ -25,6 +29,9 @@ struct whi_buf_meta {
 };
 
 enum { WHI_BUF_NONE = 0xffff, WHI_BUFS_MAX = 32768 };
+
+/* Peers that never read can keep all buffers lent for as long as they like. */
+#define WHI_BUFS_PATIENCE_NS (20 * WH_MS)
 
 struct whi_bufs {
 	struct whi_backend *backend;
@@ -36,6 +43,7 @@ struct whi_bufs {
 	uint32_t stride;
 	uint32_t lent;	     /* buffers with data, here or with users */
 	uint64_t exhausted;  /* receives parked so far */
+	uint64_t stuck_since_ns; /* when some were parked and no buffer was free; 0: not so */
 };
 
 /* `count` is a power of two up to WHI_BUFS_MAX. Allocates nothing yet. */
@@ -59,3 +67,7 @@ void whi_bufs_park(struct whi_bufs *bufs, struct whi_parked *parked);
 /* Let parked receives try again, at most as many as there are buffers. True if some are left that
  * a next round may serve. */
 bool whi_bufs_unpark(struct whi_bufs *bufs);
+
+/* To be called in every turn while receives are parked: ends their patience when it is due. Returns
+ * how long the loop may sleep until the next call; WHI_NEVER: as long as it likes. */
+uint64_t whi_bufs_patience(struct whi_bufs *bufs, uint64_t now_ns);

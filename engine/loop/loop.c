@@ -142,7 +142,7 @@ static uint64_t now_ns(const struct wh_loop *loop)
 
 int whi_loop_turn(struct wh_loop *loop, bool wait)
 {
-	uint64_t timeout_ns;
+	uint64_t timeout_ns, patience_ns = WHI_NEVER;
 	bool more_parked = false;
 	int r;
 
@@ -150,9 +150,13 @@ int whi_loop_turn(struct wh_loop *loop, bool wait)
 	whi_sched_run(&loop->sched);
 	read_mailbox(loop);
 	whi_sched_advance(&loop->sched, now_ns(loop));
-	if (whi_unlikely(!whi_list_empty(&loop->bufs.parked)))
+	if (whi_unlikely(!whi_list_empty(&loop->bufs.parked))) {
 		more_parked = whi_bufs_unpark(&loop->bufs);
+		patience_ns = whi_bufs_patience(&loop->bufs, loop->sched.now_ns);
+	}
 	timeout_ns = wait && !more_parked ? wait_ns(loop) : 0;
+	if (timeout_ns > patience_ns)
+		timeout_ns = patience_ns;
 	r = loop->backend->ops->turn(loop->backend, timeout_ns);
 	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
 	return r;

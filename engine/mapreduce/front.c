@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "mapreduce/bytes.h"
 #include "mapreduce/hash.h"
 
 enum {
@@ -163,7 +164,7 @@ static void insert_long(struct whi_front *front, const struct whi_front_long *en
 
 	front->longs[id] = *entry;
 	front->longs[id].offset = front->long_bytes_used & (LONG_BYTES * 2 - 1);
-	memcpy(front->long_bytes + front->long_bytes_used, bytes, entry->len);
+	whi_bytes_copy(front->long_bytes + front->long_bytes_used, bytes, entry->len);
 	front->long_bytes_used += entry->len;
 	front->long_index[place] = (uint16_t)id;
 }
@@ -188,7 +189,7 @@ void whi_front_add_long(struct whi_front *front, const uint8_t *bytes, size_t le
 		struct whi_front_long *entry = &front->longs[id];
 
 		if (entry->hash != hash || entry->len != len ||
-		    memcmp(front->long_bytes + entry->offset, bytes, len) != 0)
+		    !whi_bytes_equal(front->long_bytes + entry->offset, bytes, len))
 			continue;
 		entry->count += count;
 		return;

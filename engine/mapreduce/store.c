@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/list.h"
+#include "mapreduce/bytes.h"
 
 enum { MERGE_BYTES_MIN = 2 * WHI_BLOCK_BYTES };
 
@@ -199,7 +200,7 @@ int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t 
 	*record = (struct whi_long){ .count = count,
 				     .len = len & WHI_KEY_MAX,
 				     .hash = hash & 0xffffff };
-	memcpy(record + 1, bytes, len);
+	whi_bytes_copy((uint8_t *)(record + 1), bytes, len);
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "mapreduce/bytes.h"
 
 enum {
 	ROOM_FIRST = 64,
@@ -197,7 +198,8 @@ static const uint8_t *arena_keep(struct whi_long_table *table, const uint8_t *by
 		table->arena = chunk;
 	}
 	chunk->used += len;
-	return memcpy(chunk->data + chunk->used - len, bytes, len);
+	whi_bytes_copy(chunk->data + chunk->used - len, bytes, len);
+	return chunk->data + chunk->used - len;
 }
 
 static int long_insert(struct whi_long_table *table, const struct whi_long *record,
@@ -231,7 +233,7 @@ static int long_add(struct whi_long_table *table, const struct whi_long *record,
 		struct whi_long_entry *entry = &table->entries[id];
 
 		if (entry->hash != record->hash || entry->len != record->len ||
-		    memcmp(entry->bytes, bytes, record->len) != 0)
+		    !whi_bytes_equal(entry->bytes, bytes, record->len))
 			continue;
 		entry->count += record->count;
 		return 0;

@@ -22,7 +22,7 @@ static inline uint64_t gather(uint64_t tops)
 	return (tops >> 7) * UINT64_C(0x0102040810204080) >> 56;
 }
 
-/* Fold 8 bytes in place. Returns a bit for each byte that belongs to a word. */
+/* Fold 8 bytes in place. Returns them. */
 static inline uint64_t fold_step(uint8_t *data)
 {
 	uint64_t x = whi_hash_word(data);
@@ -30,6 +30,12 @@ static inline uint64_t fold_step(uint8_t *data)
 
 	x |= upper >> 2;
 	memcpy(data, &x, sizeof(x));
+	return x;
+}
+
+/* A bit for each byte that belongs to a word. */
+static inline uint64_t word_bits(uint64_t x)
+{
 	return gather(at_least(x, WHI_WORDS_SEPARATOR_MAX + 1) | (x & EACH(0x80)));
 }
 
@@ -51,11 +57,12 @@ static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 	uint64_t before = 0;
 
 	for (size_t i = 0; i < len; i += 8) {
-		uint64_t word = fold_step(data + i);
-		uint64_t borders;
+		uint64_t x = fold_step(data + i);
+		uint64_t word, borders;
 
 		if (len - i < 8)
-			word &= (UINT64_C(1) << (len - i)) - 1;
+			x &= (UINT64_C(1) << 8 * (len - i)) - 1;
+		word = word_bits(x);
 		borders = (word ^ (word << 1 | before)) & 0xff;
 		before = word >> 7;
 		count += put_offsets(to + count, borders, i);

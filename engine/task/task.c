@@ -135,7 +135,7 @@ int whi_task_check(void)
 	return sched->current->scope->status;
 }
 
-void whi_task_suspend(struct whi_wait *wait)
+__attribute__((noinline)) void whi_task_suspend(struct whi_wait *wait)
 {
 	struct whi_sched *sched = whi_sched_self();
 	struct wh_task *task = sched->current;

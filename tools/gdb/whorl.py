@@ -95,13 +95,15 @@ def tasks_below(scope):
 
 def each_loop():
     """The loop of each thread that has one, by what the scheduler keeps in thread-local memory."""
+    if not gdb.lookup_global_symbol("whi_sched_mine"):
+        raise gdb.GdbError("whorl: this program is not built with whorl, or has no debug info")
     selected = gdb.selected_thread()
     loops = []
     try:
         for thread in gdb.selected_inferior().threads():
             thread.switch()
             try:
-                sched = gdb.parse_and_eval("'sched.c'::self")
+                sched = gdb.parse_and_eval("whi_sched_mine")
             except gdb.error:
                 continue
             if sched:

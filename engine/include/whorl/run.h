@@ -38,7 +38,8 @@ struct wh_run_opts {
  *            -ENOMEM   out of memory, or of locked memory for the ring (ulimit -l)
  *            -EMFILE   no file descriptor left for the ring
  *            -EINVAL   an option out of range, or an unknown backend
- *            -EBUSY    called from inside a runtime
+ *            -EBUSY    called from inside a runtime, or another thread's runtime has the signals
+ *            and `keep_signals` is not set
  */
 WH_API int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result);
 

@@ -164,7 +164,8 @@ struct wh_view {
 /**
  * Receive into a buffer that the loop lends: an idle connection holds none, so this is the way for
  * servers with many connections. When all buffers are lent, receivers wait their turn; no data is
- * lost. A socket holds a few at most, so that one busy peer cannot starve the others.
+ * lost. A socket holds a few at most, and when none comes back for 20 ms each receiver gets memory
+ * of its own, so that peers that never read cannot starve the others.
  *
  * Suspends   the calling task until data, end of stream, cancellation or its deadline.
  * Returns    bytes received, with where they are in `*ret`; 0 once the peer has shut down.

@@ -377,6 +377,125 @@ static int consumers_that_do_not_read_leave_buffers_to_others(void *arg)
 	return 0;
 }
 
+/* When buffers do not come back: two are lent all the time, which is all there are. */
+
+struct hogs {
+	struct wh_sock *pair[2];
+	struct wh_view views[2];
+};
+
+static void hog_all_buffers(struct hogs *hogs)
+{
+	sock_pair(hogs->pair);
+	for (int i = 0; i < 2; i++) {
+		check_int(wh_sock_send(hogs->pair[1], "x", 1), 1);
+		check_int(wh_sock_recv_view(hogs->pair[0], &hogs->views[i]), 1);
+	}
+}
+
+static void stop_hogging(struct hogs *hogs)
+{
+	for (int i = 0; i < 2; i++) {
+		wh_view_release(&hogs->views[i]);
+		wh_sock_close(hogs->pair[i]);
+	}
+}
+
+static int without_buffers_all_ways_to_receive_go_on(void *arg)
+{
+	struct wh_sock *pair[2];
+	struct source source = { .total = 20000, .piece_max = 900 };
+	struct wh_scope scope;
+	struct hogs hogs;
+	uint64_t place = 0;
+	uint8_t buf[300];
+	ssize_t r = 1;
+
+	(void)arg;
+	hog_all_buffers(&hogs);
+	tcp_pair(pair);
+	source.sock = pair[0];
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, send_stream, &source);
+	for (unsigned i = 0; r > 0; i++) {
+		struct wh_view view = { .data = buf };
+
+		/* The first call arms the stream; each memory of its own costs 20 ms. */
+		r = i % 3 ? wh_sock_recv(pair[1], buf, sizeof(buf))
+			  : wh_sock_recv_view(pair[1], &view);
+		check(r >= 0);
+		check_bytes(view.data, (size_t)r, place);
+		place += (uint64_t)r;
+		if (i % 3 == 0 && r > 0)
+			wh_view_release(&view);
+	}
+	check_int(place, source.total);
+	check_int(wh_scope_close(&scope), 0);
+	wh_sock_close(pair[0]);
+	wh_sock_close(pair[1]);
+	stop_hogging(&hogs);
+	return 0;
+}
+
+static int without_buffers_views_can_be_sent_on(void *arg)
+{
+	struct wh_sock *pair[2], *other[2];
+	struct wh_view view;
+	struct hogs hogs;
+	char buf[10];
+
+	(void)arg;
+	hog_all_buffers(&hogs);
+	sock_pair(pair);
+	sock_pair(other);
+	for (int i = 0; i < 3; i++) {
+		check_int(wh_sock_send(pair[0], "hello", 5), 5);
+		check_int(wh_sock_recv_view(pair[1], &view), 5);
+		check_int(wh_sock_send_view(other[0], &view), 5);
+		check_int(wh_sock_recv(other[1], buf, sizeof(buf)), 5);
+		check(memcmp(buf, "hello", 5) == 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		wh_sock_close(pair[i]);
+		wh_sock_close(other[i]);
+	}
+	stop_hogging(&hogs);
+	return 0;
+}
+
+/* Cancelled and closed while parked, while receiving into memory of its own, and with data there. */
+static int without_buffers_interruption_loses_nothing(void *arg)
+{
+	struct wh_sock *pair[2];
+	struct wh_scope scope;
+	struct wh_view view;
+	struct hogs hogs;
+
+	(void)arg;
+	hog_all_buffers(&hogs);
+	for (unsigned ms = 5; ms < 60; ms += 10) {
+		sock_pair(pair);
+		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = ms * WH_MS });
+		check_int(wh_sock_recv_view(pair[1], &view), -ETIMEDOUT);
+		check_int(wh_scope_close(&scope), -ETIMEDOUT);
+		check_int(wh_sock_send(pair[0], "abc", 3), 3);
+		settle();
+		if (ms % 20 == 5) {
+			check_int(wh_sock_recv_view(pair[1], &view), 3);
+			wh_view_release(&view);
+		}
+		wh_scope_open(&scope, NULL);
+		wh_spawn(&scope, recv_view_canceled, pair[1]);
+		if (ms % 20 == 5)
+			settle();
+		wh_sock_close(pair[1]);
+		check(wh_scope_close(&scope) == 0);
+		wh_sock_close(pair[0]);
+	}
+	stop_hogging(&hogs);
+	return 0;
+}
+
 /* Limits */
 
 /* A receive stays armed when its task leaves, so these sockets are closed before there is room. */
@@ -437,6 +556,10 @@ int main(int argc, char **argv)
 		task_test(a_consumer_that_does_not_read_holds_its_peer_up),
 		task_test(consumers_that_do_not_read_leave_buffers_to_others),
 		task_test(consumers_that_do_not_read_leave_buffers_to_others, .buf_count = 16),
+		task_test(without_buffers_all_ways_to_receive_go_on, .buf_count = 2,
+			  .buf_bytes = 2000),
+		task_test(without_buffers_views_can_be_sent_on, .buf_count = 2),
+		task_test(without_buffers_interruption_loses_nothing, .buf_count = 2),
 		task_test(no_room_for_operations_is_an_error_not_a_hang, .ops_max = OPS),
 	};
 

@@ -62,7 +62,7 @@ static int receive(void *arg)
 		if (r <= 0)
 			break;
 		receiver->text[receiver->count++] = *(char *)data;
-		whi_bufs_give(&loop.bufs, index);
+		whi_stream_give(&loop, data, index);
 	}
 	receiver->end = r;
 	receiver->over = true;
@@ -376,10 +376,10 @@ static void receive_without_a_buffer_is_parked(void **state)
 	(void)state;
 	fake_spawn(&loop, receive, &receiver);
 	fake_settle(&loop);
-	whi_bufs_took(&loop.bufs);
 	loop.bufs.lent = BUFS;
 	fake_complete(&fake, armed(), -ENOBUFS, 0);
-	fake_settle(&loop);
+	/* One turn only: settling moves the clock on, past its patience. */
+	whi_loop_turn(&loop, true);
 	assert_int_equal(stream.state, WHI_STREAM_PARKED);
 	assert_int_equal(loop.bufs.exhausted, 1);
 	assert_null(fake_find(&fake, WHI_OP_RECV_MULTI));
@@ -388,6 +388,49 @@ static void receive_without_a_buffer_is_parked(void **state)
 	fake_settle(&loop);
 	assert_non_null(armed());
 	cancel_all();
+}
+
+static void parked_for_too_long_it_receives_into_memory_of_its_own(void **state)
+{
+	struct receiver receiver = { .stream = &stream };
+	struct whi_op *op;
+
+	(void)state;
+	fake_spawn(&loop, receive, &receiver);
+	fake_settle(&loop);
+	loop.bufs.lent = BUFS;
+	fake_complete(&fake, armed(), -ENOBUFS, 0);
+	fake_settle(&loop);
+	assert_true(whi_list_empty(&loop.bufs.parked));
+	op = fake_find(&fake, WHI_OP_RECV);
+	assert_non_null(op);
+	memcpy(op->rw.buf, "own", 3);
+	fake_complete(&fake, op, 3, 0);
+	fake_settle(&loop);
+	assert_string_equal(receiver.text, "o");
+	/* And then the ordinary way again. */
+	assert_non_null(armed());
+	loop.bufs.lent = 0;
+	cancel_all();
+}
+
+static void own_memory_is_given_up_when_the_stream_is_stopped(void **state)
+{
+	struct receiver receiver = { .stream = &stream };
+
+	(void)state;
+	fake_spawn(&loop, receive, &receiver);
+	fake_settle(&loop);
+	loop.bufs.lent = BUFS;
+	fake_complete(&fake, armed(), -ENOBUFS, 0);
+	fake_settle(&loop);
+	assert_non_null(fake_find(&fake, WHI_OP_RECV));
+	cancel_all();
+	assert_int_equal(receiver.end, -ECANCELED);
+	fake_spawn(&loop, stop_stream, &stream);
+	fake_run(&loop);
+	assert_null(stream.own);
+	loop.bufs.lent = 0;
 }
 
 static void parked_receiver_can_be_cancelled(void **state)
@@ -399,7 +442,7 @@ static void parked_receiver_can_be_cancelled(void **state)
 	fake_settle(&loop);
 	loop.bufs.lent = BUFS;
 	fake_complete(&fake, armed(), -ENOBUFS, 0);
-	fake_settle(&loop);
+	whi_loop_turn(&loop, true);
 	cancel_all();
 	assert_int_equal(receiver.end, -ECANCELED);
 	assert_true(whi_list_empty(&loop.bufs.parked));
@@ -516,6 +559,8 @@ int main(void)
 		STREAM_TEST(data_that_beats_the_cancellation_goes_to_the_receiver),
 		STREAM_TEST(data_that_loses_to_the_cancellation_is_not_lost),
 		STREAM_TEST(receive_without_a_buffer_is_parked),
+		STREAM_TEST(parked_for_too_long_it_receives_into_memory_of_its_own),
+		STREAM_TEST(own_memory_is_given_up_when_the_stream_is_stopped),
 		STREAM_TEST(parked_receiver_can_be_cancelled),
 		STREAM_TEST(refused_receive_without_a_receiver_is_armed_by_the_next),
 		STREAM_TEST(stop_waits_until_the_kernel_has_let_go),

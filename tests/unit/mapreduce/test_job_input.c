@@ -36,6 +36,44 @@ static int splits_of_any_size_give_the_same_count(void *arg)
 	return 0;
 }
 
+/* Out of the page cache, so that the ring has to read it. */
+static void evict(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	check(fd >= 0);
+	check_int(fsync(fd), 0);
+	check_int(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	close(fd);
+}
+
+static int files_that_are_not_cached_give_the_same_count(void *arg)
+{
+	enum { SIZE = 3 * 1000 * 1000 };
+	char path[128], *text = malloc(SIZE), *expected;
+	const char *const paths[] = { file_path(path, "cold") };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	uint64_t random = 1;
+	size_t len;
+
+	(void)arg;
+	for (size_t i = 0; i < SIZE; i++)
+		text[i] = "abcdefgh \n"[random_next(&random) % 10];
+	/* One that goes on over several splits and reads. */
+	memset(text + SIZE / 3, 'x', 1234567);
+	write_file("cold", text, SIZE);
+	expected = oracle_count(text, SIZE, &len);
+	for (job.split_bytes = 100 * 1000; job.split_bytes < 9 * SIZE; job.split_bytes *= 3) {
+		evict(path);
+		check_int(wh_mapreduce(&job, NULL), 0);
+		text_is(&world, expected);
+	}
+	free(expected);
+	free(text);
+	return 0;
+}
+
 static int many_files_in_folders_are_counted(void *arg)
 {
 	char path[128], name[64];
@@ -204,6 +242,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		task_test(splits_of_any_size_give_the_same_count),
+		task_test(files_that_are_not_cached_give_the_same_count),
 		task_test(many_files_in_folders_are_counted),
 		task_test(what_cannot_be_read_is_named_and_the_rest_counted),
 		task_test(files_without_a_length_are_read_to_their_end),
