@@ -29,12 +29,20 @@ static int new_file(int fd, bool take, struct wh_file **ret)
 	file->fd = fd;
 	file->take = take;
 	file->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+	file->awaits_writer = false;
 	file->closing = false;
 	file->loop = whi_loop_self();
 	file->closer = NULL;
 	whi_list_init(&file->users);
 	*ret = file;
 	return 0;
+}
+
+static bool is_named_pipe(const struct wh_file *file)
+{
+	struct stat st;
+
+	return !file->seekable && fstat(file->fd, &st) == 0 && S_ISFIFO(st.st_mode);
 }
 
 int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
@@ -53,6 +61,8 @@ int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
 	r = new_file(fd, true, ret);
 	if (r < 0)
 		close(fd);
+	else
+		(*ret)->awaits_writer = !(flags & O_NONBLOCK) && is_named_pipe(*ret);
 	return r;
 }
 
@@ -85,16 +95,19 @@ static int use(struct wh_file *file, struct user *user)
 	return r;
 }
 
-/* A pipe or terminal that was made non-blocking elsewhere: the ring does not wait by itself. */
+/* A pipe or terminal that was made non-blocking elsewhere: the ring does not wait by itself. Nor does
+ * its openat for the first writer of a named pipe, without which a read would say end of file; poll
+ * says nothing before there was one. */
 static int use_ready(struct wh_file *file, struct user *user, short events)
 {
 	struct user poll = {.op.kind = WHI_OP_POLL, .op.arg.value = events};
-	int r = use(file, user);
+	int r = file->awaits_writer ? -EAGAIN : use(file, user);
 
 	while (r == -EAGAIN && !file->seekable) {
 		r = use(file, &poll);
 		if (r < 0)
 			return r;
+		file->awaits_writer = false;
 		r = use(file, user);
 	}
 	return r;

@@ -259,6 +259,36 @@ static int nonblocking_pipes_wait_too(void *arg)
 	return pass_through(O_NONBLOCK);
 }
 
+/* Opens it, writes and closes, when the reader already waits. */
+static int write_late(void *path)
+{
+	struct wh_file *file;
+
+	check_int(wh_sleep(WH_MS), 0);
+	check_int(wh_file_open(path, O_WRONLY, 0, &file), 0);
+	check_int(wh_file_write(file, "late", 4, 0), 4);
+	return wh_file_close(file);
+}
+
+static int a_named_pipe_is_not_at_its_end_before_it_had_a_writer(void *arg)
+{
+	struct wh_scope scope;
+	struct wh_file *file;
+	const char *path = path_of("fifo");
+	char buf[8];
+
+	(void)arg;
+	check_int(mkfifo(path, 0600), 0);
+	check_int(wh_file_open(path, O_RDONLY, 0, &file), 0);
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, write_late, (void *)(uintptr_t)path);
+	check_int(wh_file_read(file, buf, sizeof(buf), 0), 4);
+	check_int(wh_file_read(file, buf, sizeof(buf), 0), 0);
+	check_int(wh_scope_close(&scope), 0);
+	check_int(wh_file_close(file), 0);
+	return unlink(path);
+}
+
 static int read_canceled(void *arg)
 {
 	static char buf[10];
@@ -484,6 +514,7 @@ int main(void)
 		task_test(from_fd_closes_only_what_it_took),
 		task_test(pipes_ignore_offsets_and_take_all),
 		task_test(nonblocking_pipes_wait_too),
+		task_test(a_named_pipe_is_not_at_its_end_before_it_had_a_writer),
 		task_test(waiting_for_a_pipe_is_cancelled_and_closed),
 		task_test(waiting_for_a_nonblocking_pipe_is_cancelled_and_closed),
 		task_test(a_deadline_ends_a_read),
