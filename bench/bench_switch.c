@@ -30,7 +30,7 @@ static struct whi_context here, there;
  * a function returns to from who called it last, and is wrong if the other side called from
  * somewhere else. */
 static __attribute__((noipa)) void bounce(struct whi_context *from, struct whi_context *to,
-					     uint64_t count)
+					  uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++)
 		whi_context_switch(from, to);

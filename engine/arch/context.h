@@ -16,12 +16,12 @@
 #include <stddef.h>
 
 struct whi_context {
-	void *sp;	     /* the saved registers are here; valid while not running */
-	const char *low;     /* lowest byte of the stack */
-	size_t stack_bytes;  /* from `low` up to the first frame */
-	void *fake_stack;    /* AddressSanitizer's, while not running */
-	void *fiber;	     /* ThreadSanitizer's */
-	unsigned valgrind;   /* valgrind's stack id, plus 1 */
+	void *sp;	    /* the saved registers are here; valid while not running */
+	const char *low;    /* lowest byte of the stack */
+	size_t stack_bytes; /* from `low` up to the first frame */
+	void *fake_stack;   /* AddressSanitizer's, while not running */
+	void *fiber;	    /* ThreadSanitizer's */
+	unsigned valgrind;  /* valgrind's stack id, plus 1 */
 };
 
 typedef void (*whi_context_fn)(void *arg);

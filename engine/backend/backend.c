@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct whi_backend_ops *const backends[] = {&whi_backend_uring};
+static const struct whi_backend_ops *const backends[] = { &whi_backend_uring };
 
 const struct whi_backend_ops *whi_backend_find(const char *name)
 {

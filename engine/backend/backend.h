@@ -21,8 +21,8 @@ struct whi_backend_opts {
 };
 
 struct whi_backend_stats {
-	uint64_t enters;       /* system calls that submit or wait */
-	uint64_t submitted;    /* operations */
+	uint64_t enters;    /* system calls that submit or wait */
+	uint64_t submitted; /* operations */
 	uint64_t completions;
 	uint64_t cq_overflows; /* turns that found the completion queue overflowed */
 	uint64_t stale;	       /* completions of operations that are not there any more: 0 */

@@ -68,7 +68,7 @@ static int grow_slots(struct whi_uring *u)
 	if (!slots)
 		return -ENOMEM;
 	for (uint32_t i = u->slot_count; i < count; i++)
-		slots[i] = (struct whi_uring_slot){.next_free = i + 1};
+		slots[i] = (struct whi_uring_slot){ .next_free = i + 1 };
 	slots[count - 1].next_free = (uint32_t)NO_SLOT;
 	u->free_slot = u->slot_count;
 	u->slots = slots;
@@ -128,7 +128,7 @@ static unsigned publish(struct io_uring *ring)
 static int enter(struct whi_uring *u, unsigned wait_count, uint64_t timeout_ns)
 {
 	struct __kernel_timespec ts;
-	struct io_uring_getevents_arg arg = {.sigmask_sz = _NSIG / 8};
+	struct io_uring_getevents_arg arg = { .sigmask_sz = _NSIG / 8 };
 	unsigned to_submit = publish(&u->ring);
 
 	if (timeout_ns != WHI_NEVER) {

@@ -28,13 +28,14 @@ static void add(struct report *report, const char *name, bool available, const c
 	if (report->count == WH_FEATURES_MAX)
 		return;
 	report->features[report->count++] = (struct wh_feature){
-		.name = name, .available = available, .used = available, .why = why};
+		.name = name, .available = available, .used = available, .why = why
+	};
 }
 
 /* The next completion, copied; -errno if none comes soon. */
 static int next_completion(struct io_uring *ring, struct io_uring_cqe *ret)
 {
-	struct __kernel_timespec soon = {.tv_nsec = 100 * 1000 * 1000};
+	struct __kernel_timespec soon = { .tv_nsec = 100 * 1000 * 1000 };
 	struct io_uring_cqe *cqe;
 	int r = io_uring_submit_and_wait_timeout(ring, &cqe, 1, &soon, NULL);
 
@@ -71,8 +72,8 @@ static void probe_recv(struct report *report, struct io_uring *ring)
 	int fds[2], r = 0;
 
 	bufs = io_uring_setup_buf_ring(ring, BUFS, 1, 0, &r);
-	add(report, "buffer rings", bufs != NULL, bufs ? "receives take a buffer with the data"
-						       : "the kernel refuses them");
+	add(report, "buffer rings", bufs != NULL,
+	    bufs ? "receives take a buffer with the data" : "the kernel refuses them");
 	if (!bufs)
 		return;
 	for (int i = 0; i < BUFS; i++)
@@ -84,15 +85,15 @@ static void probe_recv(struct report *report, struct io_uring *ring)
 		close(fds[0]);
 		close(fds[1]);
 	}
-	add(report, "multishot recv", works, works ? "one submission receives many messages"
-						   : "two messages did not both arrive");
+	add(report, "multishot recv", works,
+	    works ? "one submission receives many messages" : "two messages did not both arrive");
 }
 
 static bool accept_twice(struct io_uring *ring, int listener, const struct sockaddr_un *un,
 			 socklen_t len)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-	struct io_uring_cqe cqe = {.res = -1};
+	struct io_uring_cqe cqe = { .res = -1 };
 	bool works = true;
 	int last = -1;
 
@@ -117,7 +118,7 @@ static bool accept_twice(struct io_uring *ring, int listener, const struct socka
 
 static void probe_accept(struct report *report, struct io_uring *ring)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	socklen_t len = sizeof(sa_family_t);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	bool works = false;
@@ -130,8 +131,9 @@ static void probe_accept(struct report *report, struct io_uring *ring)
 	}
 	if (fd >= 0)
 		close(fd);
-	add(report, "multishot accept", works, works ? "one submission accepts many connections"
-						     : "two connections did not both arrive");
+	add(report, "multishot accept", works,
+	    works ? "one submission accepts many connections"
+		  : "two connections did not both arrive");
 }
 
 static void probe_message(struct report *report, struct io_uring *ring)
@@ -143,8 +145,9 @@ static void probe_message(struct report *report, struct io_uring *ring)
 	io_uring_prep_msg_ring(sqe, ring->ring_fd, 7, 42, 0);
 	for (int i = 0; i < 2 && next_completion(ring, &cqe) == 0; i++)
 		works = works || (cqe.user_data == 42 && cqe.res == 7);
-	add(report, "ring messages", works, works ? "loops wake each other without an eventfd"
-						  : "loops wake each other through an eventfd");
+	add(report, "ring messages", works,
+	    works ? "loops wake each other without an eventfd"
+		  : "loops wake each other through an eventfd");
 }
 
 static void probe_setup(struct report *report, const struct whi_uring *u)
@@ -178,12 +181,12 @@ static void probe_ops(struct report *report, const struct whi_uring *u)
 int whi_uring_probe(struct wh_feature ret[WH_FEATURES_MAX])
 {
 	struct whi_uring *u = whi_calloc(1, sizeof(*u));
-	struct report report = {.features = ret};
+	struct report report = { .features = ret };
 	int r;
 
 	if (!u)
 		return -ENOMEM;
-	u->opts = (struct whi_backend_opts){.sq_entries = 8, .cq_entries = 32};
+	u->opts = (struct whi_backend_opts){ .sq_entries = 8, .cq_entries = 32 };
 	r = whi_uring_ring_open(u);
 	if (r == 0) {
 		probe_setup(&report, u);

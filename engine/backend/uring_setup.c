@@ -48,7 +48,7 @@ static int init_ring(struct whi_uring *u, unsigned sq_entries, unsigned cq_entri
 /* Locked memory is short: take a smaller ring, and at last wait for others to be released. */
 static int init_ring_within_limits(struct whi_uring *u)
 {
-	const struct timespec pause = {.tv_nsec = ENOMEM_PAUSE_MS * 1000000L};
+	const struct timespec pause = { .tv_nsec = ENOMEM_PAUSE_MS * 1000000L };
 	unsigned sq = u->opts.sq_entries, cq = u->opts.cq_entries;
 	int r = init_ring(u, sq, cq);
 

@@ -18,7 +18,7 @@
 #define raw_malloc malloc
 #define raw_calloc calloc
 #define raw_realloc realloc
-#define raw_aligned(align, len) aligned_alloc(align, ((len) + (align) - 1) / (align) * (align))
+#define raw_aligned(align, len) aligned_alloc(align, ((len) + (align)-1) / (align) * (align))
 #define raw_free free
 #endif
 

@@ -151,7 +151,7 @@ static struct wh_executor *new_executor(const struct wh_executor_opts *opts, uin
 
 int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **ret)
 {
-	const struct wh_executor_opts defaults = {0};
+	const struct wh_executor_opts defaults = { 0 };
 	struct wh_executor *executor;
 	uint32_t threads;
 	cpu_set_t cpus;
@@ -243,7 +243,7 @@ int wh_offload(struct wh_executor *executor, wh_job_fn fn, void *arg, int *ret_r
 		.post.fn = finished,
 		.loop = whi_loop_self(),
 		.executor = executor,
-		.wait = {.what = "offload", .interrupt = remove_job},
+		.wait = { .what = "offload", .interrupt = remove_job },
 		.fn = fn,
 		.arg = arg,
 		.state = JOB_WAITING,

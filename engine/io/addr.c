@@ -11,7 +11,7 @@
 
 static int parse_unix(const char *path, struct wh_addr *ret)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	size_t len = strlen(path);
 
 	if (len == 0)
@@ -46,7 +46,7 @@ static int parse_port(const char *text, in_port_t *ret)
 
 static int parse_v4(const char *host, in_port_t port, struct wh_addr *ret)
 {
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = port};
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_port = port };
 
 	if (*host && inet_pton(AF_INET, host, &in.sin_addr) != 1)
 		return -EINVAL;
@@ -58,7 +58,7 @@ static int parse_v4(const char *host, in_port_t port, struct wh_addr *ret)
 
 static int parse_v6(const char *host, in_port_t port, struct wh_addr *ret)
 {
-	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = port};
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_port = port };
 
 	if (inet_pton(AF_INET6, host, &in6.sin6_addr) != 1)
 		return -EINVAL;

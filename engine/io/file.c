@@ -100,7 +100,7 @@ static int use(struct wh_file *file, struct user *user)
  * says nothing before there was one. */
 static int use_ready(struct wh_file *file, struct user *user, short events)
 {
-	struct user poll = {.op.kind = WHI_OP_POLL, .op.arg.value = events};
+	struct user poll = { .op.kind = WHI_OP_POLL, .op.arg.value = events };
 	int r = file->awaits_writer ? -EAGAIN : use(file, user);
 
 	while (r == -EAGAIN && !file->seekable) {
@@ -133,7 +133,7 @@ ssize_t wh_file_read(struct wh_file *file, void *buf, size_t len, uint64_t offse
 
 ssize_t wh_file_write(struct wh_file *file, const void *buf, size_t len, uint64_t offset)
 {
-	struct user user = {.op.kind = WHI_OP_WRITE};
+	struct user user = { .op.kind = WHI_OP_WRITE };
 	size_t written = 0;
 
 	do {
@@ -179,7 +179,7 @@ ssize_t wh_file_writev(struct wh_file *file, const struct iovec *iov, unsigned i
 
 int wh_file_sync(struct wh_file *file, bool data_only)
 {
-	struct user user = {.op.kind = WHI_OP_FSYNC, .op.arg.value = data_only};
+	struct user user = { .op.kind = WHI_OP_FSYNC, .op.arg.value = data_only };
 
 	return use(file, &user);
 }
@@ -211,16 +211,16 @@ int wh_file_stat(struct wh_file *file, struct statx *ret)
 
 int wh_file_close(struct wh_file *file)
 {
-	struct whi_op op = {.kind = WHI_OP_CLOSE, .fd = file->fd};
-	struct whi_wait wait = {.what = "users of a file"};
+	struct whi_op op = { .kind = WHI_OP_CLOSE, .fd = file->fd };
+	struct whi_wait wait = { .what = "users of a file" };
 	struct whi_list *node = file->users.next;
 	int r = 0;
 
 	whi_assert(!file->closing);
 	file->closing = true;
 	for (; node != &file->users; node = node->next)
-		file->loop->backend->ops->cancel(
-			file->loop->backend, &whi_container_of(node, struct user, link)->op);
+		file->loop->backend->ops->cancel(file->loop->backend,
+						 &whi_container_of(node, struct user, link)->op);
 	if (!whi_list_empty(&file->users)) {
 		file->closer = &wait;
 		whi_task_suspend(&wait);
@@ -272,7 +272,7 @@ int wh_path_rename(const char *from, const char *to, unsigned flags)
 
 int wh_path_mkdir(const char *path, mode_t mode)
 {
-	struct whi_op op = {.kind = WHI_OP_MKDIRAT, .path.path = path, .path.mode = mode};
+	struct whi_op op = { .kind = WHI_OP_MKDIRAT, .path.path = path, .path.mode = mode };
 
 	return whi_await(&op);
 }

@@ -29,7 +29,7 @@ struct wh_listener {
 	bool armed;
 	bool accepting; /* a task is in wh_accept */
 	bool closing;
-	int32_t error;	/* of the last accept that ended, until reported */
+	int32_t error; /* of the last accept that ended, until reported */
 	uint32_t waiting;
 	struct whi_list accepted; /* of struct wh_sock */
 	struct whi_wait *waiter;
@@ -146,7 +146,7 @@ static struct wh_listener *new_listener(int fd, const struct wh_addr *addr)
 int wh_listen(const struct wh_addr *addr, const struct wh_listen_opts *opts,
 	      struct wh_listener **ret)
 {
-	const struct wh_listen_opts defaults = {0};
+	const struct wh_listen_opts defaults = { 0 };
 	struct wh_listener *listener;
 	int fd = await_socket(addr->storage.ss_family);
 	int r;
@@ -171,7 +171,7 @@ err:
 
 int wh_listen_fd(int fd, struct wh_listener **ret)
 {
-	const struct wh_addr none = {0};
+	const struct wh_addr none = { 0 };
 	socklen_t len = sizeof(int);
 	int listening;
 
@@ -255,8 +255,8 @@ static void acceptor_interrupted(struct whi_wait *wait)
 
 static int wait_accepted(struct wh_listener *listener)
 {
-	struct acceptor acceptor = {{.what = "accept", .interrupt = acceptor_interrupted},
-				    listener};
+	struct acceptor acceptor = { { .what = "accept", .interrupt = acceptor_interrupted },
+				     listener };
 	int r = whi_task_check();
 
 	if (r < 0)
@@ -325,7 +325,7 @@ int wh_accept(struct wh_listener *listener, struct wh_sock **ret)
 
 static void stop_accepting(struct wh_listener *listener)
 {
-	struct whi_wait wait = {.what = "accept to stop"};
+	struct whi_wait wait = { .what = "accept to stop" };
 	struct whi_list *node;
 
 	while (listener->armed) {
@@ -339,7 +339,7 @@ static void stop_accepting(struct wh_listener *listener)
 
 void wh_listener_close(struct wh_listener *listener)
 {
-	struct whi_wait wait = {.what = "accept to leave"};
+	struct whi_wait wait = { .what = "accept to leave" };
 
 	whi_assert(!listener->closing);
 	listener->closing = true;
@@ -399,7 +399,8 @@ static void pause_interrupted(struct whi_wait *wait)
 
 static int wait_for_room(struct server *server)
 {
-	struct pause pause = {{.what = "connections_max", .interrupt = pause_interrupted}, server};
+	struct pause pause = { { .what = "connections_max", .interrupt = pause_interrupted },
+			       server };
 
 	while (server->connections >= server->connections_max) {
 		int r = whi_task_check();
@@ -435,7 +436,7 @@ static int start_connection(struct server *server, struct wh_sock *sock)
 int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 	     const struct wh_serve_opts *opts)
 {
-	struct server server = {.fn = fn, .arg = arg, .connections_max = CONNECTIONS_MAX};
+	struct server server = { .fn = fn, .arg = arg, .connections_max = CONNECTIONS_MAX };
 	struct wh_sock *sock;
 	int r;
 
@@ -443,7 +444,7 @@ int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 		server.connections_max = opts->connections_max;
 	if (opts)
 		server.stack_bytes = opts->stack_bytes;
-	wh_scope_open(&server.scope, &(struct wh_scope_opts){.keep_siblings = true});
+	wh_scope_open(&server.scope, &(struct wh_scope_opts){ .keep_siblings = true });
 	for (;;) {
 		r = wait_for_room(&server);
 		if (r == 0)

@@ -122,10 +122,9 @@ static void free_reader(struct wh_reader *reader)
 	whi_free(reader);
 }
 
-int wh_reader_open(struct wh_file *file, const struct wh_reader_opts *opts,
-		   struct wh_reader **ret)
+int wh_reader_open(struct wh_file *file, const struct wh_reader_opts *opts, struct wh_reader **ret)
 {
-	const struct wh_reader_opts defaults = {0};
+	const struct wh_reader_opts defaults = { 0 };
 	struct wh_reader *reader = whi_calloc(1, sizeof(*reader));
 	int r;
 
@@ -162,7 +161,7 @@ static void wait_interrupted(struct whi_wait *wait)
 
 static int wait_for(struct wh_reader *reader, struct chunk *chunk)
 {
-	struct read_wait read = {{.what = "read", .interrupt = wait_interrupted}, reader};
+	struct read_wait read = { { .what = "read", .interrupt = wait_interrupted }, reader };
 
 	while (whi_op_pending(&chunk->op)) {
 		int r = whi_task_check();
@@ -236,7 +235,7 @@ static bool any_pending(const struct wh_reader *reader)
 void wh_reader_close(struct wh_reader *reader)
 {
 	struct whi_backend *backend = reader->file->loop->backend;
-	struct whi_wait wait = {.what = "reads to stop"};
+	struct whi_wait wait = { .what = "reads to stop" };
 
 	for (uint32_t i = 0; i < reader->depth; i++)
 		if (whi_op_pending(&reader->chunks[i].op))

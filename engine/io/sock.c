@@ -36,7 +36,7 @@ struct wh_sock *whi_sock_new(int fd)
 	sock->send_op = NULL;
 	sock->closer = NULL;
 	sock->bytes_sent = 0;
-	sock->view_op = (struct whi_op){.kind = WHI_OP_SEND, .fd = fd, .done = view_sent};
+	sock->view_op = (struct whi_op){ .kind = WHI_OP_SEND, .fd = fd, .done = view_sent };
 	sock->view_pending = false;
 	sock->send_error = 0;
 	sock->flusher = NULL;
@@ -204,7 +204,7 @@ ssize_t wh_sock_try_recv_view(struct wh_sock *sock, struct wh_view *ret)
 	ssize_t r = whi_stream_take(&sock->stream, &data, &index);
 
 	if (r > 0)
-		*ret = (struct wh_view){.data = data, .len = (size_t)r, .buf = index};
+		*ret = (struct wh_view){ .data = data, .len = (size_t)r, .buf = index };
 	return r;
 }
 
@@ -280,7 +280,7 @@ static void flush_interrupted(struct whi_wait *wait)
 /* Wait until no view is pending. */
 static int flush_views(struct wh_sock *sock, void (*interrupt)(struct whi_wait *wait))
 {
-	struct flush flush = {{.what = "send", .interrupt = interrupt}, sock};
+	struct flush flush = { { .what = "send", .interrupt = interrupt }, sock };
 	struct whi_backend *backend = sock->loop->backend;
 
 	while (whi_unlikely(sock->view_pending)) {
@@ -317,7 +317,7 @@ static int begin_send(struct wh_sock *sock)
 ssize_t wh_sock_send(struct wh_sock *sock, const void *buf, size_t len)
 {
 	/* With MSG_WAITALL the kernel itself goes on after a short send. */
-	struct whi_op op = {.kind = WHI_OP_SEND, .fd = sock->fd, .rw.flags = MSG_WAITALL};
+	struct whi_op op = { .kind = WHI_OP_SEND, .fd = sock->fd, .rw.flags = MSG_WAITALL };
 	size_t sent = 0;
 	ssize_t r = begin_send(sock);
 
@@ -449,7 +449,7 @@ uint64_t wh_sock_bytes_sent(const struct wh_sock *sock)
 
 int wh_sock_shutdown(struct wh_sock *sock, int how)
 {
-	struct whi_op op = {.kind = WHI_OP_SHUTDOWN, .fd = sock->fd, .arg.value = how};
+	struct whi_op op = { .kind = WHI_OP_SHUTDOWN, .fd = sock->fd, .arg.value = how };
 
 	if (how != SHUT_RD)
 		wh_sock_flush(sock);
@@ -459,7 +459,7 @@ int wh_sock_shutdown(struct wh_sock *sock, int how)
 static void end_users(struct wh_sock *sock)
 {
 	const struct whi_backend_ops *ops = sock->loop->backend->ops;
-	struct whi_wait wait = {.what = "users of a socket"};
+	struct whi_wait wait = { .what = "users of a socket" };
 
 	if (sock->recv_op)
 		ops->cancel(sock->loop->backend, sock->recv_op);
@@ -477,7 +477,7 @@ static void end_users(struct wh_sock *sock)
 
 void wh_sock_close(struct wh_sock *sock)
 {
-	struct whi_op op = {.kind = WHI_OP_CLOSE, .fd = sock->fd};
+	struct whi_op op = { .kind = WHI_OP_CLOSE, .fd = sock->fd };
 
 	whi_assert(!sock->closing);
 	sock->closing = true;

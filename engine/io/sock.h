@@ -16,14 +16,14 @@ struct wh_sock {
 	struct whi_op *send_op;
 	struct whi_wait *closer;
 	uint64_t bytes_sent;
-	struct whi_op view_op;	  /* the send of a view, while `view_pending` */
+	struct whi_op view_op; /* the send of a view, while `view_pending` */
 	bool view_pending;
 	uint16_t view_buf;	  /* to be given back, with */
 	void *view_data;	  /* its address */
 	int32_t send_error;	  /* of a view, for the next send; 0: none */
 	struct whi_wait *flusher; /* waits until no view is pending */
-	struct whi_list link; /* on a listener, until accepted */
-	void *server;	      /* wh_serve's, if it runs this connection */
+	struct whi_list link;	  /* on a listener, until accepted */
+	void *server;		  /* wh_serve's, if it runs this connection */
 	struct whi_stream stream;
 };
 

@@ -49,7 +49,7 @@ static void chain(struct whi_stream *stream, uint16_t index, uint32_t len)
 {
 	struct whi_buf_meta *meta = stream->loop->bufs.meta;
 
-	meta[index] = (struct whi_buf_meta){.next = WHI_BUF_NONE, .len = len};
+	meta[index] = (struct whi_buf_meta){ .next = WHI_BUF_NONE, .len = len };
 	if (stream->head == WHI_BUF_NONE)
 		stream->head = index;
 	else
@@ -249,7 +249,7 @@ static void receive_interrupted(struct whi_wait *wait)
 
 int whi_stream_wait(struct whi_stream *stream)
 {
-	struct receive receive = {{.what = "recv", .interrupt = receive_interrupted}, stream};
+	struct receive receive = { { .what = "recv", .interrupt = receive_interrupted }, stream };
 	int r = whi_task_check();
 
 	if (r < 0)
@@ -270,7 +270,7 @@ int whi_stream_wait(struct whi_stream *stream)
 
 void whi_stream_stop(struct whi_stream *stream)
 {
-	struct whi_wait wait = {.what = "recv to stop"};
+	struct whi_wait wait = { .what = "recv to stop" };
 	uint16_t index = WHI_BUF_NONE;
 	void *data = NULL;
 

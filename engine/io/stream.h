@@ -27,7 +27,7 @@ struct whi_stream {
 	bool started;		 /* was armed once: data may be here instead of in the socket */
 	bool ended;		 /* end of stream or a lasting error, in `end` */
 	int32_t end;
-	int32_t refused; /* 0, or why it could not be armed just now: no room, no memory */
+	int32_t refused;     /* 0, or why it could not be armed just now: no room, no memory */
 	uint16_t head, tail; /* buffers in order of arrival; WHI_BUF_NONE: none */
 	uint32_t chained;    /* how many */
 	uint32_t consumed;   /* bytes of the first one that have been copied out */

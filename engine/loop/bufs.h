@@ -41,8 +41,8 @@ struct whi_bufs {
 	uint32_t count;
 	uint32_t bytes;
 	uint32_t stride;
-	uint32_t lent;	     /* buffers with data, here or with users */
-	uint64_t exhausted;  /* receives parked so far */
+	uint32_t lent;		 /* buffers with data, here or with users */
+	uint64_t exhausted;	 /* receives parked so far */
 	uint64_t stuck_since_ns; /* when some were parked and no buffer was free; 0: not so */
 };
 

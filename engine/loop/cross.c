@@ -96,7 +96,7 @@ static int call_main(void *arg)
 static void call_requested(struct wh_post *post)
 {
 	struct call *call = whi_container_of(post, struct call, request);
-	const struct wh_spawn_opts opts = {.fn_name = "call", .file = "wh_loop_call"};
+	const struct wh_spawn_opts opts = { .fn_name = "call", .file = "wh_loop_call" };
 
 	call->status = whi_task_spawn(&call->callee->sched.root, call_main, call, &opts,
 				      &call->task);
@@ -148,7 +148,7 @@ int wh_loop_call(struct wh_loop *loop, wh_task_fn fn, void *arg, int *ret_result
 		.ack.fn = call_acknowledged,
 		.caller = whi_loop_self(),
 		.callee = loop,
-		.wait = {.what = "call", .interrupt = call_interrupted},
+		.wait = { .what = "call", .interrupt = call_interrupted },
 		.fn = fn,
 		.arg = arg,
 		.outstanding = 1,

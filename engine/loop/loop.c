@@ -193,7 +193,7 @@ static bool must_repeat(const struct whi_op *op)
 
 static int await(struct whi_op *op, void (*interrupt)(struct whi_wait *wait))
 {
-	struct await await = {op, {.what = whi_opdefs[op->kind].name, .interrupt = interrupt}};
+	struct await await = { op, { .what = whi_opdefs[op->kind].name, .interrupt = interrupt } };
 	struct whi_backend *backend = whi_loop_self()->backend;
 
 	op->done = await_done;
@@ -228,7 +228,7 @@ int whi_await_shielded(struct whi_op *op)
 
 int whi_poll(int fd, short events)
 {
-	struct whi_op op = {.kind = WHI_OP_POLL, .fd = fd, .arg.value = events};
+	struct whi_op op = { .kind = WHI_OP_POLL, .fd = fd, .arg.value = events };
 
 	return whi_await(&op);
 }

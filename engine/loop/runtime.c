@@ -271,7 +271,7 @@ static int run_first(struct whi_runtime *runtime, wh_task_fn fn, void *arg, int 
 {
 	struct wh_loop *loop = runtime->loops[0];
 	struct wh_task *first = NULL;
-	const struct wh_spawn_opts opts = {.name = "main", .file = "wh_run", .ret_task = &first};
+	const struct wh_spawn_opts opts = { .name = "main", .file = "wh_run", .ret_task = &first };
 	int r = open_loop(runtime, 0);
 	int spawned;
 
@@ -350,8 +350,8 @@ void whi_runtime_affinity(cpu_set_t *ret)
 
 int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result)
 {
-	const struct wh_run_opts defaults = {0};
-	struct whi_runtime runtime = {0};
+	const struct wh_run_opts defaults = { 0 };
+	struct whi_runtime runtime = { 0 };
 	int result = 0;
 	int r;
 

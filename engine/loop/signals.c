@@ -7,7 +7,7 @@
 
 #include "loop/runtime.h"
 
-static const int caught[] = {SIGINT, SIGTERM};
+static const int caught[] = { SIGINT, SIGTERM };
 
 enum { CAUGHT = sizeof(caught) / sizeof(caught[0]) };
 
@@ -35,7 +35,8 @@ static void on_signal(int signal)
 
 int whi_signals_catch(struct whi_runtime *runtime)
 {
-	struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND | SA_RESTART};
+	struct sigaction action = { .sa_handler = on_signal,
+				    .sa_flags = SA_RESETHAND | SA_RESTART };
 	struct whi_runtime *none = NULL;
 
 	/* A second runtime in another thread leaves signals to the first. */

@@ -7,9 +7,9 @@ typedef void whi_prep_fn(const struct whi_op *op, struct io_uring_sqe *sqe);
 typedef int whi_attempt_fn(const struct whi_op *op);
 
 /* net.c */
-whi_prep_fn whi_socket_prep, whi_bind_prep, whi_listen_prep, whi_accept_prep,
-	whi_accept_multi_prep, whi_connect_prep, whi_recv_prep, whi_recv_multi_prep, whi_send_prep,
-	whi_recvmsg_prep, whi_sendmsg_prep, whi_shutdown_prep, whi_close_prep;
+whi_prep_fn whi_socket_prep, whi_bind_prep, whi_listen_prep, whi_accept_prep, whi_accept_multi_prep,
+	whi_connect_prep, whi_recv_prep, whi_recv_multi_prep, whi_send_prep, whi_recvmsg_prep,
+	whi_sendmsg_prep, whi_shutdown_prep, whi_close_prep;
 whi_attempt_fn whi_socket_attempt, whi_bind_attempt, whi_listen_attempt, whi_shutdown_attempt,
 	whi_close_attempt;
 

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "op/families.h"
 
+/* clang-format off */
 const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	[WHI_OP_NOP] = {
 		.name		= "nop",
@@ -211,6 +212,8 @@ static const uint8_t allowed[] = {
 	[WHI_OP_CANCELLING] = 1u << WHI_OP_DONE,
 	[WHI_OP_DONE]       = 1u << WHI_OP_IDLE,
 };
+
+/* clang-format on */
 
 void whi_op_enter(struct whi_op *op, enum whi_op_state state)
 {

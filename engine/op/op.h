@@ -80,7 +80,7 @@ struct whi_op {
 	uint8_t state; /* enum whi_op_state; changed by whi_op_enter only */
 	uint8_t flags; /* enum whi_op_flags of the last completion */
 	bool cancel_wanted;
-	bool quiet; /* send: done as soon as it was tried, see below */
+	bool quiet;	 /* send: done as soon as it was tried, see below */
 	uint16_t buffer; /* with WHI_OP_BUFFER: index of the buffer */
 	int32_t result;
 	int32_t fd;

@@ -80,7 +80,7 @@ static void on_fault(int signal, siginfo_t *info, void *machine)
 
 int whi_overflow_catch(void)
 {
-	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK };
 	int r = 0;
 
 	pthread_mutex_lock(&lock);
@@ -108,7 +108,7 @@ struct alternate {
 
 int whi_overflow_thread_init(void **ret)
 {
-	stack_t stack = {.ss_size = sizeof(((struct alternate *)0)->memory)};
+	stack_t stack = { .ss_size = sizeof(((struct alternate *)0)->memory) };
 	struct alternate *alternate = mmap(NULL, sizeof(*alternate), PROT_READ | PROT_WRITE,
 					   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 

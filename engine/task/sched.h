@@ -19,7 +19,7 @@ struct whi_sched {
 	uint64_t made_ready;	 /* tasks put into the queue so far */
 	uint64_t resumed;	 /* tasks taken out of it in earlier turns */
 	struct wh_task *current; /* NULL while the loop itself runs */
-	int *errno_ptr; /* of the loop's thread, which its tasks never leave */
+	int *errno_ptr;		 /* of the loop's thread, which its tasks never leave */
 	struct whi_context context;
 	struct whi_scope root;
 	struct whi_stack_pool stacks;

@@ -168,7 +168,7 @@ int wh_scope_close(struct wh_scope *public)
 {
 	struct whi_scope *scope = whi_scope_of(public);
 	struct wh_task *task = scope->owner;
-	struct whi_wait wait = {.what = "scope close"};
+	struct whi_wait wait = { .what = "scope close" };
 
 	whi_assert(task && task == whi_sched_self()->current && task->scope == scope);
 	if (scope->tasks_live) {

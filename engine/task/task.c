@@ -92,8 +92,8 @@ int whi_task_spawn(struct whi_scope *scope, wh_task_fn fn, void *arg,
 
 	if (sched->tasks_live >= sched->tasks_max)
 		return -EAGAIN;
-	r = whi_stack_get(&sched->stacks, opts->stack_bytes ? opts->stack_bytes
-							    : sched->stack_bytes, &stack);
+	r = whi_stack_get(&sched->stacks,
+			  opts->stack_bytes ? opts->stack_bytes : sched->stack_bytes, &stack);
 	if (r < 0)
 		return r;
 	task = whi_container_of(stack, struct wh_task, stack);
@@ -172,7 +172,7 @@ static void join_interrupted(struct whi_wait *wait)
 
 int wh_task_join(struct wh_task *task, int *ret_result)
 {
-	struct join join = {{.what = "join", .interrupt = join_interrupted}, task};
+	struct join join = { { .what = "join", .interrupt = join_interrupted }, task };
 	int r;
 
 	whi_assert(task->held && !task->joiner);
@@ -239,7 +239,7 @@ static void sleep_interrupted(struct whi_wait *wait)
 
 int wh_sleep_until(uint64_t deadline_ns)
 {
-	struct sleep sleep = {.wait = {.what = "sleep", .interrupt = sleep_interrupted}};
+	struct sleep sleep = { .wait = { .what = "sleep", .interrupt = sleep_interrupted } };
 	struct whi_sched *sched = whi_sched_self();
 	int r = whi_task_check();
 

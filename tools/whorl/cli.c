@@ -66,7 +66,7 @@ const char *cli_nearest(const char *word, const char *const *names)
 
 static int unknown_option(const char *command, const char *word, const struct cli_option *options)
 {
-	const char *names[OPTIONS_MAX + 2] = {"--help"};
+	const char *names[OPTIONS_MAX + 2] = { "--help" };
 	const char *nearest;
 
 	for (unsigned i = 0; options[i].name && i < OPTIONS_MAX; i++)

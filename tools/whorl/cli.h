@@ -21,11 +21,11 @@ int cmd_wordcount(int argc, char **argv);
 
 /* An option, for cli_parse. Exactly one of the targets is set. */
 struct cli_option {
-	const char *name;   /* "--listen" */
-	bool *flag;	    /* takes no value */
-	const char **text;  /* any value */
-	uint64_t *number;   /* a number from `min` to `max`; k, M and G are accepted */
-	double *seconds;    /* "5", "0.5", "200ms" */
+	const char *name;  /* "--listen" */
+	bool *flag;	   /* takes no value */
+	const char **text; /* any value */
+	uint64_t *number;  /* a number from `min` to `max`; k, M and G are accepted */
+	double *seconds;   /* "5", "0.5", "200ms" */
 	uint64_t min, max;
 };
 

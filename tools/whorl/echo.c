@@ -57,7 +57,7 @@ static void drain(struct wh_sock *sock, struct server *server, struct wh_view *v
 	struct wh_scope scope;
 	int r = 0;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){.shield = true, .timeout_ns = DRAIN_NS});
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .shield = true, .timeout_ns = DRAIN_NS });
 	if (view->data)
 		r = send_back(sock, server, view);
 	/* A turn of the loop brings in what the kernel has. */
@@ -83,7 +83,7 @@ static void failed(struct server *server, int err)
 static int echo(struct wh_sock *sock, void *arg)
 {
 	struct server *server = arg;
-	struct wh_view view = {0};
+	struct wh_view view = { 0 };
 	ssize_t r;
 
 	server->connections++;
@@ -134,9 +134,9 @@ static void add_totals(const struct server *server)
 
 static int serve(struct wh_listener *listener)
 {
-	struct server server = {0};
+	struct server server = { 0 };
 	int r = wh_serve(listener, echo, &server,
-			 &(struct wh_serve_opts){.close_listener = true});
+			 &(struct wh_serve_opts){ .close_listener = true });
 
 	add_totals(&server);
 	return r;
@@ -147,7 +147,7 @@ static int serve(struct wh_listener *listener)
 static int serve_too(void *arg)
 {
 	const int *first_fd = arg;
-	const struct wh_listen_opts opts = {.reuse_port = true};
+	const struct wh_listen_opts opts = { .reuse_port = true };
 	struct wh_listener *listener;
 	int r;
 
@@ -177,7 +177,7 @@ static int spawn_others(struct wh_scope *scope, struct other *others, int first_
 	for (unsigned i = 1; i < wh_loop_count(); i++) {
 		int r;
 
-		others[i] = (struct other){wh_loop_at(i), first_fd};
+		others[i] = (struct other){ wh_loop_at(i), first_fd };
 		r = wh_spawn(scope, run_other, &others[i]);
 		if (r < 0)
 			return r;
@@ -197,7 +197,7 @@ static void announce(const struct wh_listener *listener)
 
 static int serve_all(void *arg)
 {
-	const struct wh_listen_opts opts = {.reuse_port = wh_loop_count() > 1};
+	const struct wh_listen_opts opts = { .reuse_port = wh_loop_count() > 1 };
 	struct wh_listener *listener;
 	struct other *others = arg;
 	struct wh_scope scope;
@@ -273,11 +273,11 @@ int cmd_echo(int argc, char **argv)
 	uint64_t loops = 0;
 	bool pin = false;
 	const struct cli_option options[] = {
-		{.name = "--listen", .text = &config.text},
-		{.name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX},
-		{.name = "--pin", .flag = &pin},
-		{.name = "--stats", .flag = &config.stats},
-		{0},
+		{ .name = "--listen", .text = &config.text },
+		{ .name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX },
+		{ .name = "--pin", .flag = &pin },
+		{ .name = "--stats", .flag = &config.stats },
+		{ 0 },
 	};
 	int operands;
 	int r = cli_parse(argc, argv, options, &operands);
@@ -297,9 +297,10 @@ int cmd_echo(int argc, char **argv)
 	}
 	if (wh_addr_parse(config.text, &config.addr) < 0) {
 		cli_error("echo: '%s' is not an address; write 127.0.0.1:7000, [::1]:7000 or "
-			  "unix:PATH", config.text);
+			  "unix:PATH",
+			  config.text);
 		return EXIT_USAGE;
 	}
 	cli_raise_open_files();
-	return run_server(&(struct wh_run_opts){.loops = (uint32_t)loops, .pin = pin});
+	return run_server(&(struct wh_run_opts){ .loops = (uint32_t)loops, .pin = pin });
 }

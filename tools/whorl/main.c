@@ -15,10 +15,10 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{"doctor", cmd_doctor, "say what this machine offers the engine, and what to mend"},
-	{"echo", cmd_echo, "run an echo server"},
-	{"load", cmd_load, "put an echo server under load and measure latencies"},
-	{"wordcount", cmd_wordcount, "count the words of files"},
+	{ "doctor", cmd_doctor, "say what this machine offers the engine, and what to mend" },
+	{ "echo", cmd_echo, "run an echo server" },
+	{ "load", cmd_load, "put an echo server under load and measure latencies" },
+	{ "wordcount", cmd_wordcount, "count the words of files" },
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -38,7 +38,7 @@ static void print_usage(FILE *out)
 
 static int unknown(const char *word)
 {
-	const char *names[COMMANDS + 1] = {NULL};
+	const char *names[COMMANDS + 1] = { NULL };
 	const char *nearest;
 
 	for (unsigned i = 0; i < COMMANDS; i++)

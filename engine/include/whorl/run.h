@@ -105,14 +105,14 @@ WH_API int wh_loop_call(struct wh_loop *loop, wh_task_fn fn, void *arg, int *ret
 /* Counters of one loop since it started. */
 struct wh_loop_stats {
 	uint64_t turns;
-	uint64_t enters;	/* system calls of the backend that submit or wait */
+	uint64_t enters; /* system calls of the backend that submit or wait */
 	uint64_t ops_submitted;
 	uint64_t completions;
-	uint64_t cq_overflows;	/* turns that found the completion queue overflowed */
-	uint64_t bufs_exhausted; /* receives that were parked because no buffer was free */
+	uint64_t cq_overflows;	  /* turns that found the completion queue overflowed */
+	uint64_t bufs_exhausted;  /* receives that were parked because no buffer was free */
 	uint64_t accept_backoffs; /* accepts that waited because of EMFILE and the like */
-	uint64_t wakes_sent;	/* system calls to wake this loop from another thread */
-	uint64_t resumes; /* of tasks, in earlier turns */
+	uint64_t wakes_sent;	  /* system calls to wake this loop from another thread */
+	uint64_t resumes;	  /* of tasks, in earlier turns */
 	uint64_t tasks_spawned;
 	uint32_t tasks_live;
 	uint32_t ops_inflight;

@@ -35,10 +35,10 @@ WH_API const char *wh_addr_format(const struct wh_addr *addr, char text[WH_ADDR_
 
 /* {0} is valid and means the defaults. */
 struct wh_listen_opts {
-	int backlog;	  /* default: the system's limit, somaxconn */
-	bool reuse_port;  /* SO_REUSEPORT: one listener a loop, the kernel spreads connections */
-	bool keep_path;	  /* Unix: do not remove a stale socket file that nobody listens on */
-	bool nagle;	  /* TCP: leave Nagle's algorithm on for accepted connections */
+	int backlog;	 /* default: the system's limit, somaxconn */
+	bool reuse_port; /* SO_REUSEPORT: one listener a loop, the kernel spreads connections */
+	bool keep_path;	 /* Unix: do not remove a stale socket file that nobody listens on */
+	bool nagle;	 /* TCP: leave Nagle's algorithm on for accepted connections */
 };
 
 /**

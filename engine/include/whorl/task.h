@@ -49,10 +49,8 @@ WH_API int wh_spawn_opts(struct wh_scope *scope, wh_task_fn fn, void *arg,
 
 #define wh_spawn(scope, fn, arg, ...)                                                              \
 	wh_spawn_opts(scope, fn, arg,                                                              \
-		      &(struct wh_spawn_opts){.fn_name = #fn,                                      \
-					      .file = __FILE__,                                    \
-					      .line = __LINE__,                                    \
-					      __VA_ARGS__})
+		      &(struct wh_spawn_opts){                                                     \
+			      .fn_name = #fn, .file = __FILE__, .line = __LINE__, __VA_ARGS__ })
 
 /**
  * Wait until `task` has ended, and release its handle.

@@ -98,6 +98,38 @@ static int without_reduce_every_value_is_a_row(void *arg)
 	return 0;
 }
 
+/* Keys and values that differ late, are prefixes of each other, or are equal. */
+static int rows_of_equal_keys_are_in_the_order_of_their_values(void *arg)
+{
+	enum { ROWS = 2000 };
+	char path[128], *text = malloc(ROWS * 40);
+	const char *const paths[] = { file_path(path, "words") };
+	struct world world = { .text.has_values = true };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	const char *last = NULL;
+	uint64_t random = 1;
+	size_t len = 0;
+
+	(void)arg;
+	for (unsigned i = 0; i < ROWS; i++)
+		len += (size_t)sprintf(text + len, "a%.*s%u ", (int)(random_next(&random) % 20),
+				       "aaaaaaaaaaaaaaaaaaaa", (unsigned)random % 30);
+	write_file("words", text, len);
+	job.value = WH_MR_BYTES;
+	job.map = by_letter;
+	for (unsigned order = WH_MR_BY_KEY; order <= WH_MR_BY_VALUE; order++) {
+		job.order = (enum wh_mr_order)order;
+		check_int(wh_mapreduce(&job, NULL), 0);
+		check_int(world.text.rows, ROWS);
+		last = strtok(world.text.bytes, "\n");
+		for (const char *row; (row = strtok(NULL, "\n")) != NULL; last = row)
+			check(strcmp(last, row) <= 0);
+		row_text_fini(&world.text);
+	}
+	free(text);
+	return 0;
+}
+
 /* More values than fit into a block, so that combine has something to do. */
 static int combine_changes_the_work_not_the_result(void *arg)
 {
@@ -182,6 +214,7 @@ int main(void)
 		task_test(lines_are_counted_without_a_map),
 		task_test(values_of_equal_keys_are_reduced),
 		task_test(without_reduce_every_value_is_a_row),
+		task_test(rows_of_equal_keys_are_in_the_order_of_their_values),
 		task_test(combine_changes_the_work_not_the_result),
 		task_test(custom_records_are_cut_by_the_job),
 		task_test(rows_max_keeps_the_first_rows),
