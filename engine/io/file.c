@@ -95,9 +95,9 @@ static int use(struct wh_file *file, struct user *user)
 	return r;
 }
 
-/* A pipe or terminal that was made non-blocking elsewhere: the ring does not wait by itself. Nor does
- * its openat for the first writer of a named pipe, without which a read would say end of file; poll
- * says nothing before there was one. */
+/* A pipe or terminal that was made non-blocking elsewhere: the ring does not wait by itself. Nor
+ * does its openat for the first writer of a named pipe, without which a read would say end of file;
+ * poll says nothing before there was one. */
 static int use_ready(struct wh_file *file, struct user *user, short events)
 {
 	struct user poll = { .op.kind = WHI_OP_POLL, .op.arg.value = events };

@@ -7,8 +7,8 @@
  *    is left or the turn's budget is used up. So tasks that wake each other cannot keep the loop
  *    from the kernel.
  * 3. Tasks are stopped at one of two places, in wh_yield and in whi_sched_switch, and got to the
- *    latter by whi_task_suspend; none of these is inlined. So the CPU's return predictions, made for the task that stops, are right
- *    for the one that goes on.
+ *    latter by whi_task_suspend; none of these is inlined. So the CPU's return predictions, made
+ *    for the task that stops, are right for the one that goes on.
  * 4. Whoever was ready when a turn began runs in that turn.
  */
 #include "task/sched.h"

@@ -12,8 +12,8 @@ struct wh_file;
 
 /**
  * Open the file at `path`; `flags` and `mode` as open(2), O_CLOEXEC is added. Of a named pipe not
- * this call but the first read waits for a writer; opening one to write fails with -ENXIO as long as
- * nobody reads.
+ * this call but the first read waits for a writer; opening one to write fails with -ENXIO as long
+ * as nobody reads.
  *
  * Suspends   the calling task until the kernel has opened it.
  * Returns    0, with the file in `*ret`.

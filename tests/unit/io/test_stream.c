@@ -463,7 +463,7 @@ static int without_buffers_views_can_be_sent_on(void *arg)
 	return 0;
 }
 
-/* Cancelled and closed while parked, while receiving into memory of its own, and with data there. */
+/* Cancelled and closed while parked, receiving into memory of its own, and with data there. */
 static int without_buffers_interruption_loses_nothing(void *arg)
 {
 	struct wh_sock *pair[2];
