@@ -23,16 +23,8 @@
  * the cost of a look at the kernel and the clock. */
 enum { TURN_MIN = 128 };
 
-/* The thread's scheduler. Not static, so that a debugger finds it in optimised programs too; and
- * near the thread pointer, so that reading it is no call in the shared library either. */
-__attribute__((used, tls_model("initial-exec"))) _Thread_local struct whi_sched *whi_sched_mine;
-
-__attribute__((noinline)) struct whi_sched *whi_sched_self(void)
-{
-	/* Keeps the compiler from taking this for a pure function. */
-	__asm__ volatile("");
-	return whi_sched_mine;
-}
+/* A debugger looks for it by this name. */
+__attribute__((used)) _Thread_local struct whi_sched *whi_sched_mine;
 
 void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts)
 {

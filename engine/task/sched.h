@@ -43,8 +43,15 @@ void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts);
 /* No task is left. */
 void whi_sched_fini(struct whi_sched *sched);
 
-/* The calling thread's scheduler, or NULL. Never inlined: compilers keep thread-local addresses. */
-struct whi_sched *whi_sched_self(void);
+/* Near the thread pointer, so that reading it is no call in the shared library either. */
+extern __attribute__((tls_model("initial-exec"))) _Thread_local struct whi_sched *whi_sched_mine;
+
+/* The calling thread's scheduler, or NULL. A compiler may keep it across a switch of tasks: these
+ * never change thread, and it does not change while they run. */
+static inline struct whi_sched *whi_sched_self(void)
+{
+	return whi_sched_mine;
+}
 
 /* Run every task that is ready now, and some that become ready meanwhile. */
 void whi_sched_run(struct whi_sched *sched);
