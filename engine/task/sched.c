@@ -21,7 +21,7 @@
 
 /* A turn may run this many tasks even if fewer were ready: tasks that wake each other then share
  * the cost of a look at the kernel and the clock. */
-enum { TURN_MIN = 128 };
+enum { TURN_MIN = 256 };
 
 /* A debugger looks for it by this name. */
 __attribute__((used)) _Thread_local struct whi_sched *whi_sched_mine;
