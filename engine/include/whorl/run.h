@@ -32,7 +32,8 @@ struct wh_run_opts {
  * Ends when that task and all others have ended, on every loop. The first SIGINT or SIGTERM cancels
  * everything; a second one has its ordinary effect.
  *
- * Returns    0 once all has ended, with the first task's result in `*ret_result` (may be NULL).
+ * Returns    0 once all has ended, with the first task's result in `*ret_result` (may be NULL); if
+ *            that is no failure but a task of wh_loop_spawn failed, the first such failure.
  * Errors     nothing has run in these cases:
  *            -ENOSYS, -EPERM   the kernel refuses io_uring; wh_run_advice says what to do
  *            -ENOMEM   out of memory, or of locked memory for the ring (ulimit -l)

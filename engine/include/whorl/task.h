@@ -80,7 +80,8 @@ WH_API struct wh_task *wh_task_self(void);
 WH_API const char *wh_task_name(const struct wh_task *task);
 
 /**
- * Let every other task that is ready run once.
+ * Let every other task that is ready run once. The loop looks at the kernel only every some hundred
+ * of these; wh_sleep(1) waits until it has.
  *
  * Suspends   the calling task until then.
  * Returns    0.
