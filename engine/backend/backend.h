@@ -44,6 +44,10 @@ struct whi_backend_ops {
 	 * user code. */
 	void (*submit)(struct whi_backend *backend, struct whi_op *op);
 
+	/* Do `op` now and return its result: small calls that never wait, on descriptors which may
+	 * be the backend's own. `op` stays IDLE. */
+	int (*perform)(struct whi_backend *backend, struct whi_op *op);
+
 	/* Ask for an early end of `op`, which is pending. It completes all the same, with whatever
 	 * comes first. Asking twice is harmless. */
 	void (*cancel)(struct whi_backend *backend, struct whi_op *op);

@@ -179,7 +179,7 @@ static void uring_submit(struct whi_backend *backend, struct whi_op *op)
 	op->cancel_wanted = false;
 	whi_op_enter(op, WHI_OP_QUEUED);
 	if (whi_unlikely(!u->supported[def->opcode])) {
-		whi_op_complete(op, def->attempt ? def->attempt(op) : -EOPNOTSUPP, 0);
+		whi_op_complete(op, def->instant ? whi_op_attempt(op) : -EOPNOTSUPP, 0);
 		return;
 	}
 	r = take_slot(u, op);
@@ -195,6 +195,12 @@ static void uring_submit(struct whi_backend *backend, struct whi_op *op)
 		fill_entry(u, op, sqe);
 	else
 		whi_fifo_push(&u->backlog, &op->link);
+}
+
+static int uring_perform(struct whi_backend *backend, struct whi_op *op)
+{
+	(void)backend;
+	return whi_op_attempt(op);
 }
 
 static bool queue_cancel(struct whi_uring *u, const struct whi_op *op)
@@ -557,6 +563,7 @@ const struct whi_backend_ops whi_backend_uring = {
 	.open = uring_open,
 	.close = uring_close,
 	.submit = uring_submit,
+	.perform = uring_perform,
 	.cancel = uring_cancel,
 	.turn = uring_turn,
 	.hurry = uring_hurry,

@@ -22,13 +22,18 @@ struct user {
 
 static int new_file(int fd, bool take, struct wh_file **ret)
 {
-	struct wh_file *file = whi_alloc(sizeof(*file));
+	struct whi_op seek = { .kind = WHI_OP_SEEK, .fd = fd, .seek.whence = SEEK_CUR };
+	struct wh_file *file;
+	int seekable = whi_perform(&seek);
 
+	if (seekable == -EBADF)
+		return seekable;
+	file = whi_alloc(sizeof(*file));
 	if (!file)
 		return -ENOMEM;
 	file->fd = fd;
 	file->take = take;
-	file->seekable = lseek(fd, 0, SEEK_CUR) >= 0;
+	file->seekable = seekable == 0;
 	file->awaits_writer = false;
 	file->closing = false;
 	file->loop = whi_loop_self();
@@ -40,9 +45,17 @@ static int new_file(int fd, bool take, struct wh_file **ret)
 
 static bool is_named_pipe(const struct wh_file *file)
 {
-	struct stat st;
+	struct statx stat;
+	struct whi_op op = {
+		.kind = WHI_OP_STATX,
+		.fd = file->fd,
+		.path.path = "",
+		.path.flags = AT_EMPTY_PATH,
+		.path.mode = STATX_TYPE,
+		.path.statx = &stat,
+	};
 
-	return !file->seekable && fstat(file->fd, &st) == 0 && S_ISFIFO(st.st_mode);
+	return !file->seekable && whi_perform(&op) == 0 && S_ISFIFO(stat.stx_mode);
 }
 
 int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
@@ -60,7 +73,7 @@ int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
 		return fd;
 	r = new_file(fd, true, ret);
 	if (r < 0)
-		close(fd);
+		whi_close(fd);
 	else
 		(*ret)->awaits_writer = !(flags & O_NONBLOCK) && is_named_pipe(*ret);
 	return r;
@@ -68,8 +81,6 @@ int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
 
 int wh_file_from_fd(int fd, bool take, struct wh_file **ret)
 {
-	if (fcntl(fd, F_GETFD) < 0)
-		return -errno;
 	return new_file(fd, take, ret);
 }
 

@@ -8,12 +8,12 @@
  *    would fail at once.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -63,23 +63,50 @@ static int await_bind(int fd, const struct wh_addr *addr)
 	return whi_await(&op);
 }
 
-/* A socket file is stale if it refuses connections: its process has died. So does any other file,
- * which is none of our business. */
+/* A socket file is stale if it refuses connections: its process has died. */
+static bool is_stale(const struct wh_addr *addr)
+{
+	struct whi_op open = {
+		.kind = WHI_OP_SOCKET,
+		.socket.domain = AF_UNIX,
+		.socket.type = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+	};
+	struct whi_op connect = {
+		.kind = WHI_OP_CONNECT,
+		.fd = whi_perform(&open),
+		.addr.addr = (struct sockaddr *)(uintptr_t)&addr->storage,
+		.addr.len = addr->len,
+	};
+	int r;
+
+	if (connect.fd < 0)
+		return false;
+	r = whi_perform(&connect);
+	whi_close(connect.fd);
+	return r == -ECONNREFUSED;
+}
+
+static int unlink_path(const char *path)
+{
+	return whi_perform(&(struct whi_op){ .kind = WHI_OP_UNLINKAT, .path.path = path });
+}
+
+/* Any other file than a socket refuses connections too, and is none of our business. */
 static bool remove_stale(const struct wh_addr *addr)
 {
 	const struct sockaddr_un *un = (const void *)&addr->storage;
-	struct stat stat;
-	bool stale;
-	int fd;
+	struct statx stat;
+	struct whi_op op = {
+		.kind = WHI_OP_STATX,
+		.fd = AT_FDCWD,
+		.path.path = un->sun_path,
+		.path.flags = AT_SYMLINK_NOFOLLOW,
+		.path.mode = STATX_TYPE,
+		.path.statx = &stat,
+	};
 
-	if (lstat(un->sun_path, &stat) < 0 || !S_ISSOCK(stat.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	stale = connect(fd, (const struct sockaddr *)un, addr->len) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	return stale && unlink(un->sun_path) == 0;
+	return whi_perform(&op) == 0 && S_ISSOCK(stat.stx_mode) && is_stale(addr) &&
+	       unlink_path(un->sun_path) == 0;
 }
 
 static bool is_path(const struct wh_addr *addr)
@@ -91,17 +118,17 @@ static bool is_path(const struct wh_addr *addr)
 
 static int bind_addr(int fd, const struct wh_addr *addr, const struct wh_listen_opts *opts)
 {
-	int one = 1;
-	int r;
+	int r = 0;
 
 	if (addr->storage.ss_family != AF_UNIX) {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		whi_sock_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 		/* Accepted connections inherit it. */
 		if (!opts->nagle)
-			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		if (opts->reuse_port &&
-		    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0)
-			return -errno;
+			whi_sock_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+		if (opts->reuse_port)
+			r = whi_sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+		if (r < 0)
+			return r;
 	}
 	r = await_bind(fd, addr);
 	if (r == -EADDRINUSE && is_path(addr) && !opts->keep_path && remove_stale(addr))
@@ -165,30 +192,38 @@ int wh_listen(const struct wh_addr *addr, const struct wh_listen_opts *opts,
 	return 0;
 
 err:
-	close(fd);
+	whi_close(fd);
 	return r;
 }
 
 int wh_listen_fd(int fd, struct wh_listener **ret)
 {
 	const struct wh_addr none = { 0 };
-	socklen_t len = sizeof(int);
 	int listening;
+	int r = whi_sock_get(fd, SO_ACCEPTCONN, &listening);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	if (!listening)
 		return -EINVAL;
-	whi_make_blocking(fd);
+	whi_perform(&(struct whi_op){ .kind = WHI_OP_ADOPT, .fd = fd });
 	*ret = new_listener(fd, &none);
 	return *ret ? 0 : -ENOMEM;
 }
 
 int wh_listener_addr(const struct wh_listener *listener, struct wh_addr *ret)
 {
+	struct whi_op op = {
+		.kind = WHI_OP_GETSOCKNAME,
+		.fd = listener->fd,
+		.addr.addr = (struct sockaddr *)&ret->storage,
+		.addr.len_ptr = &ret->len,
+	};
+	struct whi_backend *backend = listener->loop->backend;
+
+	/* Any thread may ask. */
 	ret->len = sizeof(ret->storage);
-	return getsockname(listener->fd, (struct sockaddr *)&ret->storage, &ret->len) < 0 ? -errno
-											  : 0;
+	return backend->ops->perform(backend, &op);
 }
 
 int wh_listener_fd(const struct wh_listener *listener)
@@ -220,7 +255,7 @@ static void keep(struct wh_listener *listener, int fd)
 	struct wh_sock *sock = whi_sock_new(fd);
 
 	if (!sock) {
-		close(fd);
+		whi_close(fd);
 		listener->error = -ENOMEM;
 		return;
 	}
@@ -350,8 +385,8 @@ void wh_listener_close(struct wh_listener *listener)
 	}
 	stop_accepting(listener);
 	if (listener->path[0])
-		unlink(listener->path);
-	close(listener->fd);
+		unlink_path(listener->path);
+	whi_close(listener->fd);
 	whi_free(listener);
 }
 

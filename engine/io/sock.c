@@ -10,11 +10,9 @@
 #include "io/sock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -48,28 +46,42 @@ struct wh_sock *whi_sock_new(int fd)
 
 void whi_sock_discard(struct wh_sock *sock)
 {
-	close(sock->fd);
+	whi_close(sock->fd);
 	whi_free(sock);
+}
+
+int whi_sock_get(int fd, int name, int *ret)
+{
+	struct whi_op op = {
+		.kind = WHI_OP_GETSOCKOPT,
+		.fd = fd,
+		.option = { SOL_SOCKET, name, ret },
+	};
+
+	return whi_perform(&op);
+}
+
+int whi_sock_set(int fd, int level, int name, int value)
+{
+	struct whi_op op = {
+		.kind = WHI_OP_SETSOCKOPT,
+		.fd = fd,
+		.option = { level, name, &value },
+	};
+
+	return whi_perform(&op);
 }
 
 int wh_sock_from_fd(int fd, struct wh_sock **ret)
 {
-	socklen_t len = sizeof(int);
 	int type;
+	int r = whi_sock_get(fd, SO_TYPE, &type);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-		return -errno;
-	whi_make_blocking(fd);
+	if (r < 0)
+		return r;
+	whi_perform(&(struct whi_op){ .kind = WHI_OP_ADOPT, .fd = fd });
 	*ret = whi_sock_new(fd);
 	return *ret ? 0 : -ENOMEM;
-}
-
-void whi_make_blocking(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	if (flags >= 0 && (flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
 }
 
 static int connect_fd(int fd, const struct wh_addr *addr)
@@ -80,10 +92,9 @@ static int connect_fd(int fd, const struct wh_addr *addr)
 		.addr.addr = (struct sockaddr *)(uintptr_t)&addr->storage,
 		.addr.len = addr->len,
 	};
-	int one = 1;
 
 	if (addr->storage.ss_family != AF_UNIX)
-		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		whi_sock_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	return whi_await(&op);
 }
 
@@ -102,7 +113,7 @@ int wh_connect(const struct wh_addr *addr, struct wh_sock **ret)
 		return fd;
 	sock = whi_sock_new(fd);
 	if (!sock) {
-		close(fd);
+		whi_close(fd);
 		return -ENOMEM;
 	}
 	r = connect_fd(fd, addr);
@@ -369,14 +380,18 @@ static bool send_rest(struct wh_sock *sock, const struct whi_op *op)
  * end the connection, unless the kernel has told both already. */
 static void lose_view(struct wh_sock *sock, int error)
 {
-	socklen_t len = sizeof(int);
+	struct whi_op shutdown = {
+		.kind = WHI_OP_SHUTDOWN,
+		.fd = sock->fd,
+		.arg.value = SHUT_RDWR,
+	};
 	int type;
 
 	sock->send_error = error;
 	if (error == -EPIPE || error == -ECONNRESET || sock->closing)
 		return;
-	if (getsockopt(sock->fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM)
-		shutdown(sock->fd, SHUT_RDWR);
+	if (whi_sock_get(sock->fd, SO_TYPE, &type) == 0 && type == SOCK_STREAM)
+		whi_perform(&shutdown);
 }
 
 static void view_sent(struct whi_op *op)

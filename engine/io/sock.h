@@ -30,8 +30,9 @@ struct wh_sock {
 /* Wrap `fd`. NULL: no memory; `fd` is still the caller's. */
 struct wh_sock *whi_sock_new(int fd);
 
-/* The ring waits for a descriptor only if it is blocking. */
-void whi_make_blocking(int fd);
+/* Integer options, that of SOL_SOCKET in one case. 0 or -errno. */
+int whi_sock_get(int fd, int name, int *ret);
+int whi_sock_set(int fd, int level, int name, int value);
 
 /* Without waiting: for one that was never used. */
 void whi_sock_discard(struct wh_sock *sock);

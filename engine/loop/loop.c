@@ -226,6 +226,18 @@ int whi_await_shielded(struct whi_op *op)
 	return await(op, NULL);
 }
 
+int whi_perform(struct whi_op *op)
+{
+	struct whi_backend *backend = whi_loop_self()->backend;
+
+	return backend->ops->perform(backend, op);
+}
+
+void whi_close(int fd)
+{
+	whi_perform(&(struct whi_op){ .kind = WHI_OP_CLOSE, .fd = fd });
+}
+
 int whi_poll(int fd, short events)
 {
 	struct whi_op op = { .kind = WHI_OP_POLL, .fd = fd, .arg.value = events };

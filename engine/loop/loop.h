@@ -75,5 +75,11 @@ int whi_await(struct whi_op *op);
 /* The same, but cancellation neither prevents nor interrupts it: for giving things back. */
 int whi_await_shielded(struct whi_op *op);
 
+/* Do `op` now, on the calling thread's loop: see `perform` of the backends. */
+int whi_perform(struct whi_op *op);
+
+/* Close `fd`, which nobody uses, without suspending. */
+void whi_close(int fd);
+
 /* Suspend the calling task until `fd` is ready: as wh_fd_poll. */
 int whi_poll(int fd, short events);

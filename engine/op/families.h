@@ -10,13 +10,20 @@ typedef int whi_attempt_fn(const struct whi_op *op);
 whi_prep_fn whi_socket_prep, whi_bind_prep, whi_listen_prep, whi_accept_prep, whi_accept_multi_prep,
 	whi_connect_prep, whi_recv_prep, whi_recv_multi_prep, whi_send_prep, whi_recvmsg_prep,
 	whi_sendmsg_prep, whi_shutdown_prep, whi_close_prep;
-whi_attempt_fn whi_socket_attempt, whi_bind_attempt, whi_listen_attempt, whi_shutdown_attempt,
-	whi_close_attempt;
+whi_attempt_fn whi_socket_attempt, whi_bind_attempt, whi_listen_attempt, whi_connect_attempt,
+	whi_shutdown_attempt, whi_close_attempt;
+
+/* sockopt.c */
+whi_attempt_fn whi_setsockopt_attempt, whi_getsockopt_attempt, whi_getsockname_attempt;
 
 /* file.c */
 whi_prep_fn whi_openat_prep, whi_read_prep, whi_write_prep, whi_readv_prep, whi_writev_prep,
 	whi_fsync_prep, whi_statx_prep, whi_fallocate_prep, whi_unlinkat_prep, whi_renameat_prep,
 	whi_mkdirat_prep;
+whi_attempt_fn whi_statx_attempt, whi_unlinkat_attempt, whi_seek_attempt, whi_adopt_attempt;
+
+/* process.c */
+whi_attempt_fn whi_pidfd_open_attempt, whi_waitid_attempt;
 
 /* nop.c, timer.c, poll.c, message.c */
 whi_prep_fn whi_nop_prep, whi_timer_prep, whi_poll_prep, whi_message_prep;

@@ -61,6 +61,11 @@ void whi_connect_prep(const struct whi_op *op, struct io_uring_sqe *sqe)
 	io_uring_prep_connect(sqe, op->fd, op->addr.addr, op->addr.len);
 }
 
+int whi_connect_attempt(const struct whi_op *op)
+{
+	return sys(connect(op->fd, op->addr.addr, op->addr.len));
+}
+
 void whi_recv_prep(const struct whi_op *op, struct io_uring_sqe *sqe)
 {
 	size_t len = op->rw.len < MAX_RW ? op->rw.len : MAX_RW;

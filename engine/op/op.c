@@ -3,6 +3,7 @@
  */
 #include "op/op.h"
 
+#include <errno.h>
 #include <liburing/io_uring.h>
 
 #include "base/assert.h"
@@ -17,6 +18,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	},
 	[WHI_OP_SOCKET] = {
 		.name		= "socket",
+		.instant	= true,
 		.makes_fd	= true,
 		.opcode		= IORING_OP_SOCKET,
 		.prep		= whi_socket_prep,
@@ -24,6 +26,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	},
 	[WHI_OP_BIND] = {
 		.name		= "bind",
+		.instant	= true,
 		.needs_fd	= true,
 		.opcode		= IORING_OP_BIND,
 		.prep		= whi_bind_prep,
@@ -31,6 +34,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	},
 	[WHI_OP_LISTEN] = {
 		.name		= "listen",
+		.instant	= true,
 		.needs_fd	= true,
 		.opcode		= IORING_OP_LISTEN,
 		.prep		= whi_listen_prep,
@@ -59,6 +63,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_CONNECT,
 		.prep		= whi_connect_prep,
+		.attempt	= whi_connect_attempt,
 	},
 	[WHI_OP_RECV] = {
 		.name		= "recv",
@@ -98,6 +103,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	},
 	[WHI_OP_SHUTDOWN] = {
 		.name		= "shutdown",
+		.instant	= true,
 		.needs_fd	= true,
 		.opcode		= IORING_OP_SHUTDOWN,
 		.prep		= whi_shutdown_prep,
@@ -105,6 +111,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 	},
 	[WHI_OP_CLOSE] = {
 		.name		= "close",
+		.instant	= true,
 		.needs_fd	= true,
 		.opcode		= IORING_OP_CLOSE,
 		.prep		= whi_close_prep,
@@ -157,6 +164,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_STATX,
 		.prep		= whi_statx_prep,
+		.attempt	= whi_statx_attempt,
 	},
 	[WHI_OP_FALLOCATE] = {
 		.name		= "fallocate",
@@ -170,6 +178,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_UNLINKAT,
 		.prep		= whi_unlinkat_prep,
+		.attempt	= whi_unlinkat_attempt,
 	},
 	[WHI_OP_RENAMEAT] = {
 		.name		= "renameat",
@@ -202,6 +211,48 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.opcode		= IORING_OP_MSG_RING,
 		.prep		= whi_message_prep,
 	},
+	[WHI_OP_SETSOCKOPT] = {
+		.name		= "setsockopt",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_setsockopt_attempt,
+	},
+	[WHI_OP_GETSOCKOPT] = {
+		.name		= "getsockopt",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_getsockopt_attempt,
+	},
+	[WHI_OP_GETSOCKNAME] = {
+		.name		= "getsockname",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_getsockname_attempt,
+	},
+	[WHI_OP_SEEK] = {
+		.name		= "seek",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_seek_attempt,
+	},
+	[WHI_OP_ADOPT] = {
+		.name		= "adopt",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_adopt_attempt,
+	},
+	[WHI_OP_PIDFD_OPEN] = {
+		.name		= "pidfd_open",
+		.instant	= true,
+		.makes_fd	= true,
+		.attempt	= whi_pidfd_open_attempt,
+	},
+	[WHI_OP_WAITID] = {
+		.name		= "waitid",
+		.instant	= true,
+		.needs_fd	= true,
+		.attempt	= whi_waitid_attempt,
+	},
 };
 
 /* Row: the state we are in. Bit: a state we may enter. */
@@ -219,6 +270,13 @@ void whi_op_enter(struct whi_op *op, enum whi_op_state state)
 {
 	whi_assert(allowed[op->state] & 1u << state);
 	op->state = (uint8_t)state;
+}
+
+int whi_op_attempt(const struct whi_op *op)
+{
+	const struct whi_opdef *def = &whi_opdefs[op->kind];
+
+	return def->attempt ? def->attempt(op) : -EOPNOTSUPP;
 }
 
 void whi_op_complete(struct whi_op *op, int32_t result, unsigned flags)

@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,6 +58,15 @@ enum whi_op_kind {
 	WHI_OP_TIMER,
 	WHI_OP_POLL,
 	WHI_OP_MESSAGE,
+	/* performed only, never submitted: small calls that never wait */
+	WHI_OP_PERFORMED,
+	WHI_OP_SETSOCKOPT = WHI_OP_PERFORMED,
+	WHI_OP_GETSOCKOPT,
+	WHI_OP_GETSOCKNAME,
+	WHI_OP_SEEK,
+	WHI_OP_ADOPT, /* a descriptor from outside: make it wait as the backend likes it */
+	WHI_OP_PIDFD_OPEN,
+	WHI_OP_WAITID, /* of a pidfd: collect the status of a child that has ended */
 	WHI_OP_MAX,
 };
 
@@ -116,7 +126,19 @@ struct whi_op {
 		} socket;
 		struct {
 			int value;
-		} arg; /* listen: backlog; shutdown: how; poll: events; fsync: data only */
+		} arg; /* listen: backlog; shutdown: how; poll: events; fsync: data only;
+			  pidfd_open: pid */
+		struct {
+			int level, name;
+			int *value_ptr;
+		} option; /* setsockopt, getsockopt: integers only */
+		struct {
+			int whence;
+			int64_t offset;
+		} seek; /* result: 0, not the position */
+		struct {
+			siginfo_t *info;
+		} wait; /* waitid: -EAGAIN if it has not ended */
 		struct {
 			const char *path;
 			const char *to; /* rename */
@@ -148,11 +170,12 @@ struct whi_opdef {
 	bool cancellable; /* false: asking would not help, the kernel ends it soon by itself */
 	bool multishot;
 	bool makes_fd;	/* a result >= 0 is a descriptor that must not be lost */
+	bool instant;	/* an attempt never waits for anything */
 	uint8_t opcode; /* io_uring's */
 	/* Fill in one submission queue entry. */
 	void (*prep)(const struct whi_op *op, struct io_uring_sqe *sqe);
-	/* Do it now, without blocking: for kernels whose ring lacks it, and for backends without
-	 * one. NULL: there is no such way. Returns the result. */
+	/* Do it now: for kernels whose ring lacks it, and for backends without one. Returns the
+	 * result. NULL: there is no such way. */
 	int (*attempt)(const struct whi_op *op);
 };
 
@@ -163,6 +186,9 @@ void whi_op_enter(struct whi_op *op, enum whi_op_state state);
 
 /* Backends call this for every completion: `flags` as enum whi_op_flags. */
 void whi_op_complete(struct whi_op *op, int32_t result, unsigned flags);
+
+/* Attempt `op`: what `perform` is in backends whose descriptors are the kernel's. */
+int whi_op_attempt(const struct whi_op *op);
 
 static inline bool whi_op_pending(const struct whi_op *op)
 {

@@ -62,6 +62,12 @@ static void deliver(struct fake *fake, const struct fake_event *event)
 	whi_op_complete(event->op, event->result, event->flags);
 }
 
+static int fake_perform(struct whi_backend *backend, struct whi_op *op)
+{
+	(void)backend;
+	return whi_op_attempt(op);
+}
+
 static void fake_submit(struct whi_backend *backend, struct whi_op *op)
 {
 	struct fake *fake = fake_from(backend);
@@ -253,6 +259,7 @@ const struct whi_backend_ops fake_backend_ops = {
 	.open = fake_open,
 	.close = fake_close,
 	.submit = fake_submit,
+	.perform = fake_perform,
 	.cancel = fake_cancel,
 	.turn = fake_turn,
 	.hurry = fake_hurry,
