@@ -5,6 +5,7 @@
 #include "mapreduce/hash.h"
 #include "mapreduce/words.h"
 #include "mapreduce/words_borders.h"
+#include "mapreduce/words_scalar.h"
 
 #define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
 
@@ -74,24 +75,7 @@ static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 
 static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 {
-	struct whi_region_words *shorts = &front->shorts, *longs = &front->long_words;
-	size_t count = find_borders(front->borders, data, len);
-
-	shorts->count = 0;
-	longs->count = 0;
-	for (size_t i = 0; i < count; i += 2) {
-		uint16_t start = front->borders[i];
-		uint16_t length = (uint16_t)(front->borders[i + 1] - start);
-		size_t is_long = length > WHI_SHORT_MAX;
-
-		/* Both, without a branch; only one of them stays. */
-		shorts->start[shorts->count] = start;
-		shorts->len[shorts->count] = length;
-		longs->start[longs->count] = start;
-		longs->len[longs->count] = length;
-		shorts->count += 1 - is_long;
-		longs->count += is_long;
-	}
+	whi_words_sort_out(front, find_borders(front->borders, data, len));
 }
 
 static inline uint16_t find(struct whi_front *front, uint64_t low, uint64_t high)
@@ -105,7 +89,7 @@ static inline uint16_t find(struct whi_front *front, uint64_t low, uint64_t high
 	return whi_front_find(front, low, high, hash);
 }
 
-static void count(struct whi_front *front, const uint8_t *data)
+void whi_words_scalar_count(struct whi_front *front, const uint8_t *data)
 {
 	const struct whi_region_words *words = &front->shorts;
 
@@ -122,5 +106,5 @@ static void count(struct whi_front *front, const uint8_t *data)
 const struct whi_words_kernel whi_words_scalar = {
 	.name = "scalar",
 	.tokenize = tokenize,
-	.count = count,
+	.count = whi_words_scalar_count,
 };

@@ -9,7 +9,7 @@
 
 extern const struct whi_words_kernel whi_words_avx2;
 extern const struct whi_words_kernel whi_words_avx512;
-extern const struct whi_words_kernel whi_words_scalar;
+extern const struct whi_words_kernel whi_words_sse2;
 
 /* Two rounds: every byte of the key reaches every byte of the result. */
 WHI_WORDS_X86 static inline uint64_t whi_words_x86_hash(__m128i key)

@@ -61,7 +61,7 @@ struct wh_mr_stats {
 	uint64_t reduce_ns;    /* with sorting inside partitions */
 	uint64_t output_ns;    /* with merging, and the time spent in `output` */
 	unsigned workers;
-	const char *isa; /* of the word kernel: "avx512", "avx2" or "scalar" */
+	const char *isa; /* of the word kernel: "avx512", "avx2", "sse2", "neon" or "scalar" */
 };
 
 /*
