@@ -1,0 +1,39 @@
+/* What the supervisor and the workers of the executor scenario share. */
+#pragma once
+
+#include "sim/scenario.h"
+
+enum {
+	EXECUTOR_PORT = 17,
+	EXECUTOR_WORKERS = 3, /* hosts from 1 on */
+	EXECUTOR_JOBS = 40,
+};
+
+struct job_request {
+	uint64_t job;
+	uint64_t offload; /* 1: on a thread of the worker, 0: in the task */
+};
+
+struct job_answer {
+	uint64_t job;
+	uint64_t result;
+};
+
+struct supervisor {
+	uint32_t next;	      /* job never handed out */
+	uint32_t again_count; /* jobs to hand out again */
+	uint32_t again[EXECUTOR_JOBS];
+	uint32_t done[EXECUTOR_JOBS]; /* times */
+	uint32_t done_count;
+	bool down[EXECUTOR_WORKERS + 1]; /* the host is not to be used */
+	bool believes_late;		 /* the planted bug: an answer counts, however late */
+};
+
+static inline uint64_t job_result(uint64_t job)
+{
+	return job * 2654435761u + 1;
+}
+
+/* The program of a worker's host, until all jobs are done; `arg` is a struct supervisor, of which
+ * it looks at nothing but that. */
+int executor_worker(void *arg);

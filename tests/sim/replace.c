@@ -1,0 +1,271 @@
+/*
+ * File replace with crashes. A program on host 1 replaces a file by the next version, again and
+ * again: it writes a temporary file, syncs it, renames it over the file, syncs the directory. Only
+ * then the version counts as acknowledged. The host crashes at random times; a reader looks in
+ * between and after each reboot.
+ *
+ * Invariants
+ * 1. Whoever reads the file finds one version, whole.
+ * 2. It is at least the last one that was acknowledged before it was opened, and was begun.
+ * 3. No file before the first version is acknowledged, and always one afterwards.
+ * 4. Every error is documented; once faults have stopped a version goes through in time.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <whorl/file.h>
+
+#include "sim/scenario.h"
+
+enum {
+	HOST = 1,
+	CRASHES = 4,
+	BODY_MAX = 20000,
+	PIECE_MAX = 6000,
+	VERSIONS_MAX = 4096,
+	FILE_MAX = BODY_MAX + 16,
+};
+
+#define CALM_NS (1 * WH_SEC)
+#define NAME "/current"
+#define TEMPORARY "/next"
+#define FOLDER "/"
+
+struct head {
+	uint64_t version;
+	uint64_t len;
+};
+
+struct store {
+	uint64_t begun, acked; /* versions, from 1 on; 0: none */
+	bool stop;
+	bool skips_sync, skips_folder; /* the planted bugs */
+};
+
+/* Replacing */
+
+static int sync_folder(void)
+{
+	struct wh_file *folder;
+	int r = wh_file_open(FOLDER, O_RDONLY | O_DIRECTORY, 0, &folder);
+
+	if (r < 0)
+		return r;
+	r = wh_file_sync(folder, false);
+	wh_file_close(folder);
+	return r;
+}
+
+static int write_version(struct wh_file *file, uint64_t version)
+{
+	const struct head head = { .version = version, .len = between(0, BODY_MAX) };
+	uint8_t buf[PIECE_MAX];
+	ssize_t r = wh_file_write(file, &head, sizeof(head), 0);
+
+	for (uint64_t at = 0; r >= 0 && at < head.len;) {
+		size_t len = head.len - at < sizeof(buf) ? (size_t)(head.len - at) : sizeof(buf);
+
+		pattern_fill(version, at, buf, len);
+		r = wh_file_write(file, buf, len, sizeof(head) + at);
+		at += len;
+	}
+	return r < 0 ? (int)r : 0;
+}
+
+static int replace(const struct store *store, uint64_t version)
+{
+	struct wh_file *file;
+	int r = wh_file_open(TEMPORARY, O_WRONLY | O_CREAT | O_TRUNC, 0644, &file);
+	int closed;
+
+	if (r < 0)
+		return r;
+	r = write_version(file, version);
+	if (r == 0 && !store->skips_sync)
+		r = wh_file_sync(file, false);
+	closed = wh_file_close(file);
+	if (r == 0)
+		r = closed;
+	if (r == 0)
+		r = wh_path_rename(TEMPORARY, NAME, 0);
+	if (r == 0 && !store->skips_folder)
+		r = sync_folder();
+	return r;
+}
+
+static int writer(void *arg)
+{
+	struct store *store = arg;
+
+	while (!store->stop && wh_cancelled() == 0 && store->begun < VERSIONS_MAX) {
+		uint64_t version = ++store->begun;
+
+		if (documented(CALL_FILE, replace(store, version)) == 0)
+			store->acked = version;
+		pause_up_to(20 * WH_MS);
+	}
+	return 0;
+}
+
+/* Looking */
+
+static ssize_t read_whole(struct wh_file *file, uint8_t *buf)
+{
+	size_t got = 0;
+	ssize_t r;
+
+	while ((r = wh_file_read(file, buf + got, FILE_MAX + 1 - got, got)) > 0)
+		got += (size_t)r;
+	return r < 0 ? r : (ssize_t)got;
+}
+
+static int judge(const struct store *store, uint64_t acked, const uint8_t *buf, size_t len)
+{
+	struct head head;
+
+	if (len < sizeof(head))
+		return wh_sim_fail("the file is cut: %zu bytes", len);
+	memcpy(&head, buf, sizeof(head));
+	if (head.version < acked || head.version > store->begun)
+		return wh_sim_fail("version %ju where %ju was acknowledged and %ju begun",
+				   (uintmax_t)head.version, (uintmax_t)acked,
+				   (uintmax_t)store->begun);
+	if (head.len != len - sizeof(head))
+		return wh_sim_fail("version %ju has %zu bytes instead of %ju",
+				   (uintmax_t)head.version, len - sizeof(head),
+				   (uintmax_t)head.len);
+	if (pattern_match(head.version, 0, buf + sizeof(head), len - sizeof(head)) < head.len)
+		return wh_sim_fail("version %ju is damaged", (uintmax_t)head.version);
+	return 0;
+}
+
+static int look(const struct store *store, uint8_t *buf)
+{
+	uint64_t acked = store->acked;
+	struct wh_file *file;
+	ssize_t len;
+	int r = wh_file_open(NAME, O_RDONLY, 0, &file);
+
+	if (r == -ENOENT && acked == 0)
+		return 0;
+	if (r == -ENOENT)
+		return wh_sim_fail("no file, where version %ju was acknowledged", (uintmax_t)acked);
+	if (documented(CALL_FILE, r) < 0)
+		return r;
+	len = documented(CALL_FILE, read_whole(file, buf));
+	wh_file_close(file);
+	return len < 0 ? (int)len : judge(store, acked, buf, (size_t)len);
+}
+
+/* Until it has seen the file once; a crash may be in the way. */
+static int reader(void *arg)
+{
+	uint8_t *buf = malloc(FILE_MAX + 1);
+	int r = buf ? -EAGAIN : -ENOMEM;
+
+	while (buf && r < 0 && r != -EBADMSG && wh_cancelled() == 0) {
+		r = look(arg, buf);
+		if (r < 0)
+			pause_up_to(10 * WH_MS);
+	}
+	free(buf);
+	return 0;
+}
+
+static int on_host(wh_task_fn fn, struct store *store)
+{
+	return wh_loop_call(wh_loop_at(HOST), fn, store, NULL);
+}
+
+static int write_on_host(void *arg)
+{
+	on_host(writer, arg);
+	return 0;
+}
+
+static int read_on_host(void *arg)
+{
+	on_host(reader, arg);
+	return 0;
+}
+
+/* The whole */
+
+static int crash_and_look(struct store *store)
+{
+	struct wh_scope scope;
+	int r;
+
+	wh_scope_open(&scope, NULL);
+	r = wh_spawn(&scope, write_on_host, store);
+	if (r == 0)
+		r = pause_up_to(CALM_NS / CRASHES / 2);
+	if (r == 0)
+		r = wh_spawn(&scope, read_on_host, store);
+	if (r == 0)
+		r = pause_up_to(CALM_NS / CRASHES / 2);
+	if (r == 0)
+		r = wh_sim_crash(HOST);
+	wh_scope_close(&scope);
+	if (r == 0)
+		r = wh_sim_reboot(HOST);
+	return r < 0 ? r : on_host(reader, store);
+}
+
+static int end_well(struct store *store)
+{
+	uint64_t before = store->acked;
+	struct wh_scope scope;
+	int r;
+
+	wh_scope_open(&scope, NULL);
+	r = wh_spawn(&scope, write_on_host, store);
+	while (r == 0 && store->acked == before)
+		r = wh_sleep(10 * WH_MS);
+	store->stop = true;
+	wh_scope_close(&scope);
+	return r < 0 ? r : on_host(reader, store);
+}
+
+static int run(void *arg)
+{
+	struct store store = { .skips_sync = planted(arg, "unsynced"),
+			       .skips_folder = planted(arg, "folder") };
+	int r = 0;
+
+	for (int i = 0; r == 0 && i < CRASHES; i++)
+		r = crash_and_look(&store);
+	return r < 0 ? r : end_well(&store);
+}
+
+#define WORLD                                                                                      \
+	{                                                                                          \
+		.hosts = HOST + 1, .faults = "storm", .calm_after_ns = CALM_NS,                    \
+		.time_max_ns = 300 * WH_SEC,                                                       \
+	}
+
+const struct wh_sim_scenario sim_replace = {
+	.name = "replace",
+	.about = "a file is replaced while its host crashes",
+	.fn = run,
+	.opts = WORLD,
+};
+
+const struct wh_sim_scenario sim_replace_unsynced = {
+	.name = "replace:unsynced",
+	.about = "the new file is not synced before it is renamed",
+	.fn = run,
+	.arg = (char[]){ "unsynced" },
+	.opts = WORLD,
+};
+
+const struct wh_sim_scenario sim_replace_folder = {
+	.name = "replace:folder",
+	.about = "the folder is not synced after the renaming",
+	.fn = run,
+	.arg = (char[]){ "folder" },
+	.opts = WORLD,
+};
