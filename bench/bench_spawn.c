@@ -31,7 +31,7 @@ static double spawn_join(void *arg)
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	for (uint64_t i = 0; i < spawns; i++) {
-		struct wh_task *task;
+		struct wh_task *task = NULL;
 
 		if (wh_spawn(&scope, nothing, NULL, .ret_task = &task) < 0 ||
 		    wh_task_join(task, NULL) < 0)

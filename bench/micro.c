@@ -15,7 +15,7 @@ static uint64_t repeats = 9;
 static _Noreturn void usage(const char *program, const struct micro_option *options)
 {
 	fprintf(stderr, "usage: %s [--repeats %llu]", program, (unsigned long long)repeats);
-	for (; options->name; options++)
+	for (; options->name && options->value; options++)
 		fprintf(stderr, " [--%s %llu]", options->name, (unsigned long long)*options->value);
 	fputc('\n', stderr);
 	exit(2);

@@ -98,6 +98,7 @@ static void request_fill(const struct load *load, struct conn *conn)
 		memcpy(conn->request + at, &word, sizeof(word));
 		word += UINT64_C(0xd1342543de82ef95);
 	}
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): conns_open has allocated it */
 	memcpy(conn->request + at, &word, load->options.size - at);
 }
 

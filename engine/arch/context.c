@@ -202,6 +202,15 @@ void whi_context_fini(struct whi_context *ctx)
 	ctx->valgrind = 0;
 }
 
+void whi_context_forget(void *memory, size_t bytes)
+{
+	(void)memory;
+	(void)bytes;
+#ifdef WITH_ASAN
+	__asan_unpoison_memory_region(memory, bytes);
+#endif
+}
+
 static inline void before_switch(void **fake_stack, const struct whi_context *to)
 {
 	(void)fake_stack;

@@ -41,6 +41,10 @@ void whi_context_init(struct whi_context *ctx, void *low, void *high, whi_contex
 /* Release what tools keep about a context that will not run again. */
 void whi_context_fini(struct whi_context *ctx);
 
+/* Memory with contexts in it that were left in the middle of something is given back: tools forget
+ * what they know of it. */
+void whi_context_forget(void *memory, size_t bytes);
+
 /* The first thing that `fn` calls. */
 void whi_context_started(void);
 

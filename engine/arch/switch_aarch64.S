@@ -74,6 +74,18 @@ whi_context_entry:
 	.cfi_endproc
 	.size	whi_context_entry, .-whi_context_entry
 
+/* Branch targets are marked. */
+	.section .note.gnu.property, "a"
+	.p2align 3
+	.long	4
+	.long	16
+	.long	5
+	.asciz	"GNU"
+	.long	0xc0000000
+	.long	4
+	.long	1
+	.long	0
+
 #endif
 
 	.section .note.GNU-stack, "", %progbits

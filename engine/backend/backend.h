@@ -11,6 +11,8 @@
 
 #include "op/op.h"
 
+struct whi_world;
+
 struct whi_backend_opts {
 	uint32_t sq_entries;
 	uint32_t cq_entries;
@@ -18,10 +20,15 @@ struct whi_backend_opts {
 	/* A message operation of another loop has arrived. May be NULL. */
 	void (*on_message)(void *arg, uint64_t data, int32_t value);
 	void *arg;
+	const char *uring_off; /* see struct wh_run_opts */
+	uint32_t restrict_ops;
+	struct whi_world *sim_world; /* of the simulated kernel, and which of its rings */
+	uint32_t sim_index;
 };
 
 struct whi_backend_stats {
 	uint64_t enters;    /* system calls that submit or wait */
+	uint64_t tries;	    /* system calls that try one operation, where there is no ring */
 	uint64_t submitted; /* operations */
 	uint64_t completions;
 	uint64_t cq_overflows; /* turns that found the completion queue overflowed */
@@ -34,7 +41,8 @@ struct whi_backend;
 struct whi_backend_ops {
 	const char *name;
 
-	/* Make one for the calling thread. -ENOSYS or -EPERM: the kernel has or allows none. */
+	/* Make one for the calling thread. -ENOSYS, -EOPNOTSUPP, -EPERM, -EACCES: the kernel has or
+	 * allows none. */
 	int (*open)(const struct whi_backend_opts *opts, struct whi_backend **ret);
 
 	/* Operations in flight are cancelled and completed first. */
@@ -84,11 +92,25 @@ struct whi_backend {
 	struct whi_backend_stats stats;
 };
 
-extern const struct whi_backend_ops whi_backend_uring;
+extern const struct whi_backend_ops whi_backend_epoll, whi_backend_sim, whi_backend_uring;
 
-/* The backend for `name`, or for $WHORL_BACKEND if NULL, or the default; NULL: there is none. */
+/* The backend called `name`; NULL: there is none. */
 const struct whi_backend_ops *whi_backend_find(const char *name);
 
-/* See wh_probe and wh_run_advice. */
+/* All their names, for a person. */
+void whi_backend_names(char *text, size_t size);
+
+/*
+ * choose.c: the backend for `opts`: the one it names, or $WHORL_BACKEND, or io_uring if it works
+ * here, or epoll. `ret` is filled in on failure too: `err` and `why`.
+ *
+ * -EINVAL   there is none of that name, or `uring_off` names no feature
+ * -ENOMEM, -EMFILE, -ENFILE   it could not be found out
+ */
+int whi_backend_choose(const struct wh_run_opts *opts, struct wh_backend_choice *ret);
+
+/* Say in `ret` why io_uring could not be opened, which ended with `err`, and what would help. */
+void whi_uring_explain(int err, struct wh_backend_choice *ret);
+
+/* See wh_probe. */
 int whi_uring_probe(struct wh_feature ret[WH_FEATURES_MAX]);
-const char *whi_uring_advice(int err);

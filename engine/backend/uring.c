@@ -21,6 +21,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "backend/uring_selftest.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
@@ -37,6 +38,7 @@ enum {
 	SLOTS_MIN = 256,
 	GENERATION_MASK = (1u << 29) - 1,
 	NO_SLOT = -1,
+	RECEIVES_MAX = 32,  /* of one socket in a row */
 	ERESTART_MIN = 512, /* include/linux/errno.h, which is not for user space */
 };
 
@@ -143,20 +145,30 @@ static int enter(struct whi_uring *u, unsigned wait_count, uint64_t timeout_ns)
 }
 
 /* NULL if the queue is full and the kernel takes nothing now: it wants completions reaped. */
-static struct io_uring_sqe *get_sqe(struct whi_uring *u)
+static whi_cold struct io_uring_sqe *make_room(struct whi_uring *u)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-
-	if (whi_likely(sqe))
-		return sqe;
 	enter(u, 0, 0);
 	return io_uring_get_sqe(&u->ring);
 }
 
-static void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_sqe *sqe)
+static struct io_uring_sqe *get_sqe(struct whi_uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+	return whi_likely(sqe) ? sqe : make_room(u);
+}
+
+static void prepare(const struct whi_uring *u, const struct whi_op *op, struct io_uring_sqe *sqe)
 {
 	whi_opdefs[op->kind].prep(op, sqe);
+	if (whi_unlikely(u->plain))
+		whi_uring_plain_prep(u, op, sqe);
 	sqe->user_data = user_data_of(u, op);
+}
+
+static void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_sqe *sqe)
+{
+	prepare(u, op, sqe);
 	if (op->kind == WHI_OP_MESSAGE)
 		sqe->off = TAG_MESSAGE | op->message.data;
 	if (op->quiet) {
@@ -169,6 +181,16 @@ static void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_s
 	u->base.stats.submitted++;
 }
 
+/* The kernel's io_uring has no such operation. What a ring would refuse is refused here too. */
+static int without_ring(const struct whi_uring *u, const struct whi_op *op)
+{
+	const struct whi_opdef *def = &whi_opdefs[op->kind];
+
+	if (!whi_uring_allows(u->opts.restrict_ops, def->opcode))
+		return -EACCES;
+	return def->instant ? whi_op_attempt(op) : -EOPNOTSUPP;
+}
+
 static void uring_submit(struct whi_backend *backend, struct whi_op *op)
 {
 	struct whi_uring *u = uring_of(backend);
@@ -179,13 +201,15 @@ static void uring_submit(struct whi_backend *backend, struct whi_op *op)
 	op->cancel_wanted = false;
 	whi_op_enter(op, WHI_OP_QUEUED);
 	if (whi_unlikely(!u->supported[def->opcode])) {
-		whi_op_complete(op, def->instant ? whi_op_attempt(op) : -EOPNOTSUPP, 0);
+		whi_op_complete(op, without_ring(u, op), 0);
 		return;
 	}
 	r = take_slot(u, op);
 	if (whi_unlikely(r < 0)) {
 		/* Above all, a descriptor can still be closed. */
-		whi_op_complete(op, def->attempt ? def->attempt(op) : r, 0);
+		if (def->instant)
+			r = without_ring(u, op);
+		whi_op_complete(op, r, 0);
 		return;
 	}
 	/* Behind others that wait for room, so that operations start in the order asked for. */
@@ -345,10 +369,64 @@ static int32_t result_of(const struct io_uring_cqe *cqe)
 	return whi_unlikely(cqe->res <= -ERESTART_MIN) ? -EINTR : cqe->res;
 }
 
+static void end_op(struct whi_uring *u, struct whi_op *op, int32_t result, unsigned flags)
+{
+	free_slot(u, op->slot);
+	whi_op_complete(op, result, flags);
+}
+
+/* A socket that was polled for a receive can be read: again and again, as the kernel would. */
+static void receive_polled(struct whi_uring *u, struct whi_op *op)
+{
+	struct io_uring_sqe *sqe;
+	bool empty = false;
+
+	for (int i = 0; i < RECEIVES_MAX && !empty && !op->cancel_wanted; i++) {
+		unsigned flags = 0;
+		int32_t r = whi_uring_plain_recv(u, op, &flags, &empty);
+
+		if (r == -EAGAIN)
+			continue;
+		if (r <= 0 || op->once) {
+			end_op(u, op, r, flags);
+			return;
+		}
+		/* It may ask for the operation's end, which then is not found in the kernel. */
+		whi_op_complete(op, r, flags | WHI_OP_MORE);
+	}
+	sqe = op->cancel_wanted ? NULL : get_sqe(u);
+	if (sqe)
+		prepare(u, op, sqe);
+	else
+		end_op(u, op, op->cancel_wanted ? -ECANCELED : -EINTR, 0);
+}
+
+static whi_cold void complete_plainly(struct whi_uring *u, struct whi_op *op, int32_t result,
+				      unsigned flags)
+{
+	struct io_uring_sqe *sqe = NULL;
+
+	if (whi_uring_plain_polls(u, op) && result >= 0) {
+		receive_polled(u, op);
+		return;
+	}
+	/* In the queue before anybody hears of the result, so that asking for its end finds it. */
+	if (whi_uring_plain_repeats(u, op) && result >= 0 && !op->cancel_wanted)
+		sqe = get_sqe(u);
+	if (sqe)
+		prepare(u, op, sqe);
+	if (sqe || (flags & WHI_OP_MORE))
+		whi_op_complete(op, result, flags | WHI_OP_MORE);
+	else
+		end_op(u, op, result, flags);
+}
+
 static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
 {
 	uint32_t index = (uint32_t)cqe->user_data;
 	struct whi_op *op = find_op(u, cqe->user_data);
+	unsigned flags = flags_of(cqe);
+	int32_t result = result_of(cqe);
 
 	if (whi_unlikely(!op)) {
 		u->base.stats.stale++;
@@ -356,13 +434,17 @@ static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
 	}
 	u->base.stats.completions++;
 	if (op->quiet) {
-		op->result = result_of(cqe);
+		op->result = result;
 		return;
 	}
 	op->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
+	if (whi_unlikely(u->plain)) {
+		complete_plainly(u, op, result, flags);
+		return;
+	}
 	if (!(cqe->flags & IORING_CQE_F_MORE))
 		free_slot(u, index);
-	whi_op_complete(op, result_of(cqe), flags_of(cqe));
+	whi_op_complete(op, result, flags);
 }
 
 static void dispatch(struct whi_uring *u, const struct io_uring_cqe *cqe)
@@ -469,20 +551,17 @@ static int uring_turn(struct whi_backend *backend, uint64_t timeout_ns)
 
 static int uring_bufs_open(struct whi_backend *backend, uint32_t count)
 {
-	struct whi_uring *u = uring_of(backend);
-	int r = 0;
-
-	u->bufs = io_uring_setup_buf_ring(&u->ring, count, 0, 0, &r);
-	if (!u->bufs)
-		return r;
-	u->buf_count = count;
-	return 0;
+	return whi_uring_bufs_open(uring_of(backend), count);
 }
 
 static void uring_buf_give(struct whi_backend *backend, uint16_t index, void *buf, uint32_t len)
 {
 	struct whi_uring *u = uring_of(backend);
 
+	if (whi_unlikely(!u->bufs)) {
+		whi_uring_plain_give(u, index, buf, len);
+		return;
+	}
 	io_uring_buf_ring_add(u->bufs, buf, len, index, io_uring_buf_ring_mask(u->buf_count), 0);
 	io_uring_buf_ring_advance(u->bufs, 1);
 }
@@ -504,6 +583,10 @@ static int uring_open(const struct whi_backend_opts *opts, struct whi_backend **
 	u->base.ops = &whi_backend_uring;
 	u->opts = *opts;
 	u->free_slot = (uint32_t)NO_SLOT;
+	r = whi_uring_features_off(opts->uring_off, &u->off);
+	if (r < 0)
+		goto err_free;
+	u->plain = whi_uring_plain_needed(u);
 	/* Not O_NONBLOCK: the ring would not wait for it. */
 	u->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (u->wake_fd < 0) {
@@ -513,6 +596,8 @@ static int uring_open(const struct whi_backend_opts *opts, struct whi_backend **
 	r = whi_uring_ring_open(u);
 	if (r < 0)
 		goto err_eventfd;
+	if (u->off & 1u << WHI_URING_MSGRING)
+		u->supported[IORING_OP_MSG_RING] = false;
 	r = grow_slots(u);
 	if (r < 0)
 		goto err_ring;
@@ -550,8 +635,7 @@ static void uring_close(struct whi_backend *backend)
 	struct whi_uring *u = uring_of(backend);
 
 	drain(u);
-	if (u->bufs)
-		io_uring_free_buf_ring(&u->ring, u->bufs, u->buf_count, 0);
+	whi_uring_bufs_close(u);
 	whi_uring_ring_close(u);
 	close(u->wake_fd);
 	whi_free(u->slots);

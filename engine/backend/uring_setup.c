@@ -30,19 +30,35 @@ static const unsigned profiles[] = {
 	0,
 };
 
+/* Of the last ring that could not be opened for that. */
+static const char *_Atomic missing = "nothing";
+
+static int lacks(const char *what)
+{
+	missing = what;
+	return -EOPNOTSUPP;
+}
+
+const char *whi_uring_missing(void)
+{
+	return missing;
+}
+
 static int init_ring(struct whi_uring *u, unsigned sq_entries, unsigned cq_entries)
 {
+	const unsigned disabled = u->opts.restrict_ops ? IORING_SETUP_R_DISABLED : 0;
 	int r = -EINVAL;
 
 	for (size_t i = 0; i < sizeof(profiles) / sizeof(profiles[0]) && r == -EINVAL; i++) {
 		struct io_uring_params params = {
-			.flags = profiles[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+			.flags = profiles[i] | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | disabled,
 			.cq_entries = cq_entries,
 		};
 
 		r = io_uring_queue_init_params(sq_entries, &u->ring, &params);
 	}
-	return r;
+	return r == -EINVAL ? lacks("rings with a chosen completion queue, which Linux 5.6 has")
+			    : r;
 }
 
 /* Locked memory is short: take a smaller ring, and at last wait for others to be released. */
@@ -76,16 +92,40 @@ static int learn_opcodes(struct whi_uring *u)
 	return 0;
 }
 
+static int check_features(const struct whi_uring *u)
+{
+	unsigned features = u->ring.features;
+
+	if (!(features & IORING_FEAT_NODROP))
+		return lacks("completion queues that lose nothing, which Linux 5.5 has");
+	if (!(features & IORING_FEAT_EXT_ARG))
+		return lacks("waits with a timeout, which Linux 5.11 has");
+	if (!(features & IORING_FEAT_CQE_SKIP))
+		return lacks("submissions without a completion, which Linux 5.17 has");
+	return 0;
+}
+
+/* A ring that was to be restricted and cannot be is none at all. */
+static int restrict_and_enable(struct whi_uring *u)
+{
+	if (!u->opts.restrict_ops)
+		return 0;
+	if (whi_uring_restrict(u) < 0)
+		return lacks("restrictions of a ring, which Linux 5.10 has");
+	return io_uring_enable_rings(&u->ring);
+}
+
 int whi_uring_ring_open(struct whi_uring *u)
 {
 	int r = init_ring_within_limits(u);
 
 	if (r < 0)
 		return r;
-	if (!(u->ring.features & IORING_FEAT_EXT_ARG) || !(u->ring.features & IORING_FEAT_NODROP))
-		r = -ENOSYS;
-	else
+	r = check_features(u);
+	if (r == 0)
 		r = learn_opcodes(u);
+	if (r == 0)
+		r = restrict_and_enable(u);
 	if (r < 0) {
 		io_uring_queue_exit(&u->ring);
 		return r;
@@ -103,26 +143,4 @@ int whi_uring_ring_open(struct whi_uring *u)
 void whi_uring_ring_close(struct whi_uring *u)
 {
 	io_uring_queue_exit(&u->ring);
-}
-
-const char *whi_uring_advice(int err)
-{
-	switch (err) {
-	case -ENOSYS:
-		return "this kernel has no io_uring, or a container's seccomp profile hides it; "
-		       "use Linux 6.1 or later, and a profile that allows io_uring_setup";
-	case -EPERM:
-	case -EACCES:
-		return "io_uring is forbidden here, by the sysctl kernel.io_uring_disabled or by a "
-		       "container's seccomp profile; set the sysctl to 0, or allow io_uring_setup";
-	case -ENOMEM:
-		return "no memory for the ring; raise the limit on locked memory (ulimit -l) or "
-		       "end other programs of this user that use io_uring";
-	case -EMFILE:
-	case -ENFILE:
-		return "no file descriptor left for the ring; raise the limit on open files "
-		       "(ulimit -n)";
-	default:
-		return NULL;
-	}
 }

@@ -5,6 +5,9 @@
 #define whi_likely(x) __builtin_expect(!!(x), 1)
 #define whi_unlikely(x) __builtin_expect(!!(x), 0)
 
+/* A rare path that keeps its frame, and the stack protector's work for it, to itself. */
+#define whi_cold __attribute__((cold, noinline))
+
 /* Print what failed and where, then abort. */
 _Noreturn void whi_assert_failed(const char *what, const char *file, int line);
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stddef.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -7,10 +8,17 @@
 /* A deadline that never comes. */
 #define WHI_NEVER UINT64_MAX
 
+/* The time of the simulated world that this thread runs: then the engine's clock is that. NULL:
+ * none. */
+extern __attribute__((tls_model("initial-exec"))) _Thread_local const uint64_t *whi_clock_virtual;
+
 /* Nanoseconds of CLOCK_MONOTONIC. */
 static inline uint64_t whi_clock_ns(void)
 {
 	struct timespec ts;
+
+	if (__builtin_expect(whi_clock_virtual != NULL, 0))
+		return *whi_clock_virtual;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * WHI_NS_PER_SEC + (uint64_t)ts.tv_nsec;

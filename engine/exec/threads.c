@@ -9,6 +9,8 @@
  * 1. A job is on the queue or in line exactly while its state is WAITING; the state changes under
  *    the lock. So a cancellation either removes it, or comes too late and waits.
  * 2. After a worker has posted a job it does not touch it again: the task may have left.
+ * 3. In a simulated world there are no threads: workers are things that happen at virtual times,
+ *    and a job runs on the thread of its world, outside of any task. The rest is the same.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +25,7 @@
 #include "base/assert.h"
 #include "loop/loop.h"
 #include "loop/runtime.h"
+#include "loop/sim.h"
 
 enum { THREADS_MAX = 1024, QUEUE_MAX = 1024, NAME_MAX_BYTES = 12, THREAD_NAME_MAX = 15 };
 
@@ -41,8 +44,17 @@ struct job {
 	bool queued; /* on the queue, no longer in line */
 };
 
+/* A worker in a simulated world. */
+struct sim_worker {
+	struct whi_sim_call call; /* it looks for a job, or ends one */
+	struct wh_executor *executor;
+	struct job *job;
+	bool busy;
+};
+
 struct wh_executor {
-	pthread_mutex_t lock; /* of everything below but the threads */
+	struct sim_worker *sim_workers; /* NULL: threads */
+	pthread_mutex_t lock;		/* of everything below but the threads */
 	pthread_cond_t work;
 	struct whi_list queue;
 	struct whi_list line; /* behind the queue, which is full */
@@ -112,6 +124,73 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* Workers of a simulated world */
+
+#define SIM_START_NS (50 * WH_US)
+#define SIM_JOB_NS (2 * WH_MS)
+
+static void sim_look(struct whi_sim_call *call);
+
+static void sim_ended(struct whi_sim_call *call)
+{
+	struct sim_worker *worker = whi_container_of(call, struct sim_worker, call);
+	struct job *job = worker->job;
+
+	worker->job = NULL;
+	call->fn = sim_look;
+	whi_sim_call_after(call, whi_sim_choose(SIM_START_NS));
+	job->result = job->fn(job->arg);
+	whi_loop_post(job->loop, &job->post);
+}
+
+static void sim_look(struct whi_sim_call *call)
+{
+	struct sim_worker *worker = whi_container_of(call, struct sim_worker, call);
+
+	worker->job = take(worker->executor);
+	worker->busy = worker->job != NULL;
+	if (!worker->job)
+		return;
+	call->fn = sim_ended;
+	whi_sim_call_after(call, whi_sim_choose(SIM_JOB_NS));
+}
+
+/* A job has come: an idle worker hears of it some time later. */
+static void sim_wake(struct wh_executor *executor)
+{
+	uint32_t i = 0;
+
+	while (i < executor->thread_count && executor->sim_workers[i].busy)
+		i++;
+	if (i == executor->thread_count)
+		return;
+	executor->sim_workers[i].busy = true;
+	executor->sim_workers[i].call.fn = sim_look;
+	whi_sim_call_after(&executor->sim_workers[i].call, whi_sim_choose(SIM_START_NS));
+}
+
+static int sim_open(struct wh_executor *executor, uint32_t count)
+{
+	executor->sim_workers = whi_calloc(count, sizeof(executor->sim_workers[0]));
+	if (!executor->sim_workers)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < count; i++)
+		executor->sim_workers[i].executor = executor;
+	executor->thread_count = count;
+	return 0;
+}
+
+/* Nobody is in wh_offload, so no worker has a job. */
+static void sim_close(struct wh_executor *executor)
+{
+	for (uint32_t i = 0; i < executor->thread_count; i++) {
+		whi_assert(!executor->sim_workers[i].job);
+		whi_sim_call_unset(&executor->sim_workers[i].call);
+	}
+	executor->thread_count = 0;
+	whi_free(executor->sim_workers);
+}
+
 /* Signals are for the program's own threads. */
 static int start_thread(struct wh_executor *executor, unsigned index, const cpu_set_t *cpus)
 {
@@ -131,6 +210,15 @@ static int start_thread(struct wh_executor *executor, unsigned index, const cpu_
 	/* Not the one CPU that its creator may be tied to. */
 	pthread_setaffinity_np(executor->threads[index], sizeof(*cpus), cpus);
 	return 0;
+}
+
+static int start_threads(struct wh_executor *executor, uint32_t count, const cpu_set_t *cpus)
+{
+	int r = 0;
+
+	for (; executor->thread_count < count && r == 0; executor->thread_count += r == 0)
+		r = start_thread(executor, executor->thread_count, cpus);
+	return r;
 }
 
 static struct wh_executor *new_executor(const struct wh_executor_opts *opts, uint32_t threads)
@@ -155,6 +243,7 @@ int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **r
 	struct wh_executor *executor;
 	uint32_t threads;
 	cpu_set_t cpus;
+	int r;
 
 	opts = opts ? opts : &defaults;
 	whi_runtime_affinity(&cpus);
@@ -167,13 +256,10 @@ int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **r
 	executor = new_executor(opts, threads);
 	if (!executor)
 		return -ENOMEM;
-	for (; executor->thread_count < threads; executor->thread_count++) {
-		int r = start_thread(executor, executor->thread_count, &cpus);
-
-		if (r < 0) {
-			wh_executor_close(executor);
-			return r;
-		}
+	r = wh_sim_active() ? sim_open(executor, threads) : start_threads(executor, threads, &cpus);
+	if (r < 0) {
+		wh_executor_close(executor);
+		return r;
 	}
 	*ret = executor;
 	return 0;
@@ -181,6 +267,8 @@ int wh_executor_open(const struct wh_executor_opts *opts, struct wh_executor **r
 
 void wh_executor_close(struct wh_executor *executor)
 {
+	if (executor->sim_workers)
+		sim_close(executor);
 	pthread_mutex_lock(&executor->lock);
 	executor->closing = true;
 	pthread_cond_broadcast(&executor->work);
@@ -235,6 +323,8 @@ static void submit(struct wh_executor *executor, struct job *job)
 	pthread_mutex_unlock(&executor->lock);
 	if (wake)
 		pthread_cond_signal(&executor->work);
+	if (executor->sim_workers)
+		sim_wake(executor);
 }
 
 int wh_offload(struct wh_executor *executor, wh_job_fn fn, void *arg, int *ret_result)

@@ -26,7 +26,9 @@ static int new_file(int fd, bool take, struct wh_file **ret)
 	struct wh_file *file;
 	int seekable = whi_perform(&seek);
 
-	if (seekable == -EBADF)
+	/* Anything else says nothing about positions, and taking a file for a pipe would read it
+	 * from wherever it is. */
+	if (seekable < 0 && seekable != -ESPIPE && seekable != -EINVAL)
 		return seekable;
 	file = whi_alloc(sizeof(*file));
 	if (!file)
@@ -43,9 +45,10 @@ static int new_file(int fd, bool take, struct wh_file **ret)
 	return 0;
 }
 
-static bool is_named_pipe(const struct wh_file *file)
+/* A named pipe has no end before it had a writer. */
+static int look_at(struct wh_file *file)
 {
-	struct statx stat;
+	struct statx stat = { 0 };
 	struct whi_op op = {
 		.kind = WHI_OP_STATX,
 		.fd = file->fd,
@@ -55,7 +58,13 @@ static bool is_named_pipe(const struct wh_file *file)
 		.path.statx = &stat,
 	};
 
-	return !file->seekable && whi_perform(&op) == 0 && S_ISFIFO(stat.stx_mode);
+	int r;
+
+	if (file->seekable)
+		return 0;
+	r = whi_perform(&op);
+	file->awaits_writer = r == 0 && S_ISFIFO(stat.stx_mode);
+	return r;
 }
 
 int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
@@ -66,16 +75,25 @@ int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file **ret)
 		.path.flags = flags | O_CLOEXEC,
 		.path.mode = mode,
 	};
+	struct wh_file *file;
 	int fd = whi_await(&op);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = new_file(fd, true, ret);
+	r = new_file(fd, true, &file);
 	if (r < 0)
-		whi_close(fd);
-	else
-		(*ret)->awaits_writer = !(flags & O_NONBLOCK) && is_named_pipe(*ret);
+		goto err_fd;
+	r = flags & O_NONBLOCK ? 0 : look_at(file);
+	if (r < 0)
+		goto err_file;
+	*ret = file;
+	return 0;
+
+err_file:
+	whi_free(file);
+err_fd:
+	whi_close(fd);
 	return r;
 }
 

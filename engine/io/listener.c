@@ -95,7 +95,7 @@ static int unlink_path(const char *path)
 static bool remove_stale(const struct wh_addr *addr)
 {
 	const struct sockaddr_un *un = (const void *)&addr->storage;
-	struct statx stat;
+	struct statx stat = { 0 };
 	struct whi_op op = {
 		.kind = WHI_OP_STATX,
 		.fd = AT_FDCWD,
@@ -198,15 +198,15 @@ err:
 
 int wh_listen_fd(int fd, struct wh_listener **ret)
 {
+	struct whi_op adopt = { .kind = WHI_OP_ADOPT, .fd = fd };
 	const struct wh_addr none = { 0 };
 	int listening;
 	int r = whi_sock_get(fd, SO_ACCEPTCONN, &listening);
 
+	if (r == 0)
+		r = listening ? whi_perform(&adopt) : -EINVAL;
 	if (r < 0)
 		return r;
-	if (!listening)
-		return -EINVAL;
-	whi_perform(&(struct whi_op){ .kind = WHI_OP_ADOPT, .fd = fd });
 	*ret = new_listener(fd, &none);
 	return *ret ? 0 : -ENOMEM;
 }
@@ -472,7 +472,7 @@ int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 	     const struct wh_serve_opts *opts)
 {
 	struct server server = { .fn = fn, .arg = arg, .connections_max = CONNECTIONS_MAX };
-	struct wh_sock *sock;
+	struct wh_sock *sock = NULL;
 	int r;
 
 	if (opts && opts->connections_max)

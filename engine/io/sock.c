@@ -77,9 +77,10 @@ int wh_sock_from_fd(int fd, struct wh_sock **ret)
 	int type;
 	int r = whi_sock_get(fd, SO_TYPE, &type);
 
+	if (r == 0)
+		r = whi_perform(&(struct whi_op){ .kind = WHI_OP_ADOPT, .fd = fd });
 	if (r < 0)
 		return r;
-	whi_perform(&(struct whi_op){ .kind = WHI_OP_ADOPT, .fd = fd });
 	*ret = whi_sock_new(fd);
 	return *ret ? 0 : -ENOMEM;
 }
@@ -258,6 +259,21 @@ ssize_t wh_sock_recvmsg(struct wh_sock *sock, struct msghdr *msg, int flags)
 
 /* Sending */
 
+static whi_cold void end_stream(struct wh_sock *sock)
+{
+	struct whi_op shutdown = {
+		.kind = WHI_OP_SHUTDOWN,
+		.fd = sock->fd,
+		.arg.value = SHUT_RDWR,
+	};
+	int type = SOCK_STREAM;
+
+	/* If that cannot be found out, better ended than waited for in vain. */
+	whi_sock_get(sock->fd, SO_TYPE, &type);
+	if (type == SOCK_STREAM)
+		whi_perform(&shutdown);
+}
+
 static ssize_t send_op(struct wh_sock *sock, struct whi_op *op)
 {
 	ssize_t r;
@@ -267,6 +283,10 @@ static ssize_t send_op(struct wh_sock *sock, struct whi_op *op)
 	sock->send_op = NULL;
 	if (r > 0)
 		sock->bytes_sent += (uint64_t)r;
+	/* The send has consumed the error, and an armed multishot receive then misses at times that
+	 * the peer has gone (Linux 6.18, once in 100,000 resets). This wakes it. */
+	if (whi_unlikely(r == -ECONNRESET))
+		end_stream(sock);
 	return r;
 }
 
@@ -289,7 +309,7 @@ static void flush_interrupted(struct whi_wait *wait)
 }
 
 /* Wait until no view is pending. */
-static int flush_views(struct wh_sock *sock, void (*interrupt)(struct whi_wait *wait))
+static whi_cold int flush_views(struct wh_sock *sock, void (*interrupt)(struct whi_wait *wait))
 {
 	struct flush flush = { { .what = "send", .interrupt = interrupt }, sock };
 	struct whi_backend *backend = sock->loop->backend;
@@ -358,6 +378,9 @@ static void submit_view(struct wh_sock *sock, bool quiet)
 	op->quiet = quiet;
 	op->rw.flags = MSG_WAITALL | (quiet ? MSG_DONTWAIT : 0);
 	backend->ops->submit(backend, op);
+	/* Its buffer is free as soon as it was tried, of which no completion tells. */
+	if (quiet && whi_unlikely(whi_bufs_awaited(&sock->loop->bufs)))
+		backend->ops->hurry(backend);
 }
 
 /* What a quiet send has left over goes the ordinary way, which waits for room. */
@@ -378,20 +401,11 @@ static bool send_rest(struct wh_sock *sock, const struct whi_op *op)
 
 /* A view was lost, for want of memory say. The peer would wait for it, and our task for the peer:
  * end the connection, unless the kernel has told both already. */
-static void lose_view(struct wh_sock *sock, int error)
+static whi_cold void lose_view(struct wh_sock *sock, int error)
 {
-	struct whi_op shutdown = {
-		.kind = WHI_OP_SHUTDOWN,
-		.fd = sock->fd,
-		.arg.value = SHUT_RDWR,
-	};
-	int type;
-
 	sock->send_error = error;
-	if (error == -EPIPE || error == -ECONNRESET || sock->closing)
-		return;
-	if (whi_sock_get(sock->fd, SO_TYPE, &type) == 0 && type == SOCK_STREAM)
-		whi_perform(&shutdown);
+	if (error != -EPIPE && !sock->closing)
+		end_stream(sock);
 }
 
 static void view_sent(struct whi_op *op)

@@ -27,7 +27,14 @@ static void arm(struct whi_stream *stream)
 	stream->state = WHI_STREAM_ARMED;
 	stream->started = true;
 	stream->op.state = WHI_OP_IDLE;
+	stream->op.once = whi_bufs_scarce(&stream->loop->bufs);
 	backend->ops->submit(backend, &stream->op);
+}
+
+static void park(struct whi_stream *stream)
+{
+	stream->state = WHI_STREAM_PARKED;
+	whi_bufs_park(&stream->loop->bufs, &stream->parked);
 }
 
 static void retry(struct whi_parked *parked)
@@ -104,14 +111,19 @@ static void disarmed(struct whi_stream *stream, int result)
 	/* Not one that is being stopped: who stops it waits for its end, not for a buffer. */
 	if (result == -ENOBUFS && stream->waiter && stream->chained == 0 &&
 	    !stream->op.cancel_wanted) {
-		stream->state = WHI_STREAM_PARKED;
-		whi_bufs_park(&stream->loop->bufs, &stream->parked);
+		park(stream);
 	} else if (result == -EAGAIN || result == -ENOMEM) {
 		stream->refused = result;
 	} else if (result <= 0 && result != -ENOBUFS && result != -ECANCELED && result != -EINTR) {
 		stream->ended = true;
 		stream->end = result;
 	}
+}
+
+/* When buffers have become scarce, one that takes many must not go on. */
+static bool must_stop(const struct whi_stream *stream)
+{
+	return stream->chained >= CHAIN_MAX || whi_bufs_scarce(&stream->loop->bufs);
 }
 
 static void received(struct whi_op *op)
@@ -126,7 +138,7 @@ static void received(struct whi_op *op)
 		disarmed(stream, op->result);
 		if (stream->state == WHI_STREAM_PARKED)
 			return;
-	} else if (stream->chained >= CHAIN_MAX && stream->state == WHI_STREAM_ARMED) {
+	} else if (stream->state == WHI_STREAM_ARMED && must_stop(stream)) {
 		stream->state = WHI_STREAM_STOPPING;
 		stream->loop->backend->ops->cancel(stream->loop->backend, op);
 	}
@@ -208,7 +220,7 @@ ssize_t whi_stream_copy(struct whi_stream *stream, void *buf, size_t len)
 	const char *first;
 	size_t there = peek(stream, &first);
 	uint16_t index = WHI_BUF_NONE;
-	void *data;
+	void *data = NULL;
 
 	if (there == 0)
 		return stream->ended ? stream->end : -EAGAIN;
@@ -259,7 +271,9 @@ int whi_stream_wait(struct whi_stream *stream)
 		return r;
 	stream->waiter = &receive.wait;
 	stream->refused = 0;
-	if (stream->state == WHI_STREAM_OFF)
+	if (stream->state == WHI_STREAM_OFF && whi_bufs_awaited(&stream->loop->bufs))
+		park(stream);
+	else if (stream->state == WHI_STREAM_OFF)
 		arm(stream);
 	/* Arming may have failed at once. */
 	if (stream->waiter)

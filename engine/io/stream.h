@@ -2,6 +2,7 @@
  * The receive stream of a socket: one multishot receive whose many completions are chained up until
  * somebody takes them. It stays armed between calls, so a busy connection costs one submission for
  * many messages; it is stopped when too much is waiting, and parked when the loop has no buffer.
+ * While buffers are scarce it takes one at a time, and queues up behind others for the next.
  * When these do not come back, because other peers do not read, it receives once into memory of its
  * own: nobody can keep a connection waiting but its own peer.
  */

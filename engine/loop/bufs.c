@@ -6,6 +6,9 @@
  *    hold data whose completion has not been seen.
  * 2. Arming a receive takes no buffer, data does. So a receive that was unparked may leave its
  *    buffer untouched: the loop goes on unparking while both buffers and parked receives remain.
+ * 3. While buffers are scarce, a receive takes one at a time, and one that finds others waiting
+ *    waits behind them. Otherwise those that are armed would take every buffer that comes back
+ *    before the parked ones get to ask.
  */
 #include "loop/bufs.h"
 
@@ -17,7 +20,13 @@
 #include "base/assert.h"
 #include "base/clock.h"
 
-enum { LINE = 64, PAGE = 4096, COUNT_MIN = 16 };
+enum {
+	LINE = 64,
+	PAGE = 4096,
+	COUNT_MIN = 16,
+	/* How often all buffers are used without anybody waiting before they are not scarce. */
+	SCARCE_ROUNDS = 8,
+};
 
 void whi_bufs_init(struct whi_bufs *bufs, struct whi_backend *backend, uint32_t count,
 		   uint32_t bytes)
@@ -78,29 +87,31 @@ void *whi_bufs_data(const struct whi_bufs *bufs, uint16_t index)
 void whi_bufs_took(struct whi_bufs *bufs)
 {
 	bufs->lent++;
+	if (whi_unlikely(bufs->scarce > 0))
+		bufs->scarce--;
 }
 
 void whi_bufs_give(struct whi_bufs *bufs, uint16_t index)
 {
 	whi_assert(bufs->lent > 0 && index < bufs->count);
 	bufs->lent--;
+	bufs->stuck_since_ns = 0;
 	bufs->backend->ops->buf_give(bufs->backend, index, whi_bufs_data(bufs, index), bufs->bytes);
 }
 
 void whi_bufs_park(struct whi_bufs *bufs, struct whi_parked *parked)
 {
 	bufs->exhausted++;
+	bufs->scarce = SCARCE_ROUNDS * bufs->count;
 	whi_list_append(&bufs->parked, &parked->link);
 }
 
 bool whi_bufs_unpark(struct whi_bufs *bufs)
 {
 	uint32_t free = bufs->count - bufs->lent;
+	struct whi_list *node;
 
-	if (free > 0)
-		bufs->stuck_since_ns = 0;
-	for (; free > 0 && !whi_list_empty(&bufs->parked); free--) {
-		struct whi_list *node = whi_list_pop(&bufs->parked);
+	for (; free > 0 && (node = whi_list_pop(&bufs->parked)); free--) {
 		struct whi_parked *parked = whi_container_of(node, struct whi_parked, link);
 
 		parked->retry(parked);
@@ -130,9 +141,8 @@ uint64_t whi_bufs_patience(struct whi_bufs *bufs, uint64_t now_ns)
 		return WHI_NEVER;
 	if (bufs->stuck_since_ns == 0)
 		bufs->stuck_since_ns = now_ns;
-	if (now_ns - bufs->stuck_since_ns >= WHI_BUFS_PATIENCE_NS) {
-		bufs->stuck_since_ns = 0;
+	/* And as long as none comes back nobody else needs to find that out by waiting. */
+	if (now_ns - bufs->stuck_since_ns >= WHI_BUFS_PATIENCE_NS)
 		despair(bufs);
-	}
 	return whi_list_empty(&bufs->parked) ? WHI_NEVER : WHI_BUFS_PATIENCE_NS;
 }

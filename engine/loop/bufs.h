@@ -18,7 +18,7 @@ struct whi_parked {
 	struct whi_list link;
 	void (*retry)(struct whi_parked *parked); /* there may be a buffer again */
 	/* None has come back for WHI_BUFS_PATIENCE_NS: go on with memory of your own, or park
-	 * again. NULL: goes on waiting. */
+	 * again. NULL: goes on waiting. Called at once as long as that stays so. */
 	void (*despair)(struct whi_parked *parked);
 };
 
@@ -42,8 +42,9 @@ struct whi_bufs {
 	uint32_t bytes;
 	uint32_t stride;
 	uint32_t lent;		 /* buffers with data, here or with users */
+	uint32_t scarce;	 /* how many must be taken before there are enough again */
 	uint64_t exhausted;	 /* receives parked so far */
-	uint64_t stuck_since_ns; /* when some were parked and no buffer was free; 0: not so */
+	uint64_t stuck_since_ns; /* some were parked, and none has come back since; 0: not so */
 };
 
 /* `count` is a power of two up to WHI_BUFS_MAX. Allocates nothing yet. */
@@ -63,6 +64,18 @@ void whi_bufs_took(struct whi_bufs *bufs);
 void whi_bufs_give(struct whi_bufs *bufs, uint16_t index);
 
 void whi_bufs_park(struct whi_bufs *bufs, struct whi_parked *parked);
+
+/* Buffers run out these days: a receive takes one and queues up again, so that all get theirs. */
+static inline bool whi_bufs_scarce(const struct whi_bufs *bufs)
+{
+	return bufs->scarce > 0;
+}
+
+/* Others wait for a buffer already. */
+static inline bool whi_bufs_awaited(const struct whi_bufs *bufs)
+{
+	return !whi_list_empty(&bufs->parked);
+}
 
 /* Let parked receives try again, at most as many as there are buffers. True if some are left that
  * a next round may serve. */

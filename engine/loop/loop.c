@@ -204,7 +204,8 @@ static int await(struct whi_op *op, void (*interrupt)(struct whi_wait *wait))
 		backend->ops->submit(backend, op);
 		if (whi_op_pending(op))
 			whi_task_suspend(&await.wait);
-	} while (must_repeat(op));
+		/* A cancellation after it was woken and before it ran had nothing to interrupt. */
+	} while (must_repeat(op) && (!interrupt || whi_task_check() == 0));
 	return op->result;
 }
 

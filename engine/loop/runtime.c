@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/log.h"
+#include "loop/sim.h"
 #include "task/overflow.h"
 
 enum {
@@ -144,11 +145,13 @@ static enum whi_runtime_phase agree(struct whi_runtime *runtime, int r)
 	return phase;
 }
 
-static void live(struct whi_runtime *runtime, unsigned index)
+/* `r` is how starting the thread went. */
+static void live(struct whi_runtime *runtime, unsigned index, int r)
 {
 	struct wh_loop *loop = runtime->loops[index];
-	int r = open_loop(runtime, index);
 
+	if (r == 0)
+		r = open_loop(runtime, index);
 	if (agree(runtime, r) == WHI_RUNTIME_RUNNING) {
 		turn_until_end(loop);
 		pthread_barrier_wait(&runtime->turned);
@@ -162,8 +165,9 @@ static void *loop_thread(void *arg)
 	struct wh_loop *loop = arg;
 	void *alternate = NULL;
 
-	whi_overflow_thread_init(&alternate);
-	live(loop->runtime, loop->index);
+	int r = whi_overflow_thread_init(&alternate);
+
+	live(loop->runtime, loop->index, r);
 	whi_overflow_thread_fini(alternate);
 	return NULL;
 }
@@ -216,12 +220,34 @@ static bool opts_valid(const struct whi_loop_opts *opts, unsigned loop_count)
 	       opts->sched_opts.stack_bytes <= (size_t)1 << WHI_STACK_MAX_SHIFT;
 }
 
+static int choose_backend(struct whi_runtime *runtime, const struct wh_run_opts *opts)
+{
+	const struct wh_backend_choice nothing = { 0 };
+	int r = whi_backend_choose(opts, &runtime->choice);
+
+	whi_advice_keep(r, r < 0 ? &runtime->choice : &nothing);
+	return r;
+}
+
+/* A loop could not open the backend that was asked for. */
+static void explain_refusal(const struct whi_runtime *runtime, int err)
+{
+	struct wh_backend_choice choice = { 0 };
+
+	if (strcmp(runtime->choice.name, "uring") != 0)
+		return;
+	whi_uring_explain(err, &choice);
+	whi_advice_keep(err, &choice);
+}
+
 static int read_opts(struct whi_runtime *runtime, const struct wh_run_opts *opts)
 {
 	runtime->loop_count = or_default(opts->loops, cpus_allowed());
 	runtime->pin = opts->pin;
 	runtime->loop_opts = (struct whi_loop_opts){
-		.backend = whi_backend_find(opts->backend),
+		.backend = whi_backend_find(runtime->choice.name),
+		.backend_opts.uring_off = opts->uring_off,
+		.backend_opts.restrict_ops = opts->restrict_ops,
 		.backend_opts.sq_entries = or_default(opts->sq_entries, SQ_ENTRIES),
 		.backend_opts.cq_entries = or_default(opts->cq_entries, CQ_ENTRIES),
 		.backend_opts.ops_max = or_default(opts->ops_max, OPS_MAX),
@@ -265,6 +291,18 @@ static int alloc_loops(struct whi_runtime *runtime)
 err:
 	free_loops(runtime);
 	return -ENOMEM;
+}
+
+int whi_runtime_init(struct whi_runtime *runtime, const struct wh_run_opts *opts)
+{
+	int r = read_opts(runtime, opts);
+
+	return r < 0 ? r : alloc_loops(runtime);
+}
+
+void whi_runtime_fini(struct whi_runtime *runtime)
+{
+	free_loops(runtime);
 }
 
 static int run_first(struct whi_runtime *runtime, wh_task_fn fn, void *arg, int *ret_result)
@@ -355,15 +393,17 @@ int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_re
 	int result = 0;
 	int r;
 
-	if (whi_sched_self())
+	if (whi_sched_self() || whi_sim_self())
 		return -EBUSY;
 	if (!whi_context_supported())
 		return -ENOTSUP;
 	opts = opts ? opts : &defaults;
-	r = read_opts(&runtime, opts);
+	r = choose_backend(&runtime, opts);
 	if (r < 0)
 		return r;
-	r = alloc_loops(&runtime);
+	if (strcmp(runtime.choice.name, "sim") == 0)
+		return whi_sim_run_program(fn, arg, opts, ret_result);
+	r = whi_runtime_init(&runtime, opts);
 	if (r < 0)
 		return r;
 	sched_getaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
@@ -372,6 +412,8 @@ int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_re
 	if (opts->pin)
 		sched_setaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
 	free_loops(&runtime);
+	if (r < 0)
+		explain_refusal(&runtime, r);
 	if (r == 0 && ret_result)
 		*ret_result = result;
 	return r;

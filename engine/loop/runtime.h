@@ -22,6 +22,7 @@ struct whi_runtime {
 	bool pin;
 	cpu_set_t affinity; /* the process's, from before any loop was pinned */
 	struct whi_loop_opts loop_opts;
+	struct wh_backend_choice choice;
 	/* Tasks in the loops' root scopes, those on their way included. */
 	_Atomic uint64_t roots;
 	_Atomic int first_error; /* of a root task */
@@ -33,6 +34,16 @@ struct whi_runtime {
 	enum whi_runtime_phase phase;
 	pthread_barrier_t turned; /* no loop turns any more */
 };
+
+/* A sentence and its cure. */
+enum { WHI_ADVICE_MAX = 600 };
+
+/* wh_run fails with `err`: what wh_run_advice will say. An empty `why`: nothing particular. */
+void whi_advice_keep(int err, const struct wh_backend_choice *choice);
+
+/* Read `opts` and make the loops, unopened, of the backend named in `runtime->choice`. */
+int whi_runtime_init(struct whi_runtime *runtime, const struct wh_run_opts *opts);
+void whi_runtime_fini(struct whi_runtime *runtime);
 
 /* Count one more root task. False: the runtime is ending. */
 bool whi_runtime_enter(struct whi_runtime *runtime);

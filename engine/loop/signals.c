@@ -5,7 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 
-#include "loop/runtime.h"
+#include "loop/sim.h"
 
 static const int caught[] = { SIGINT, SIGTERM };
 
@@ -63,5 +63,9 @@ void whi_signals_uncatch(void)
 
 int wh_run_signal(void)
 {
+	const struct whi_sim *sim = whi_sim_self();
+
+	if (sim && whi_loop_self())
+		return sim->seats[whi_loop_self()->index].signal;
 	return atomic_load(&last_signal);
 }

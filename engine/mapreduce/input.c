@@ -75,6 +75,7 @@ static const char *join(struct whi_input *input, const char *dir, const char *na
 	if (!path)
 		return NULL;
 	if (dir) {
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): the name comes behind */
 		at = (char *)memcpy(path, dir, dir_len) + dir_len;
 		if (dir_len && at[-1] != '/')
 			*at++ = '/';

@@ -317,6 +317,7 @@ static int run_job(struct whi_mr *mr)
 	r = wh_spawn(&scope, tick, mr, .ret_task = &ticker);
 	if (r == 0) {
 		r = run_phases(mr);
+		/* cppcheck-suppress uninitvar; wh_spawn has filled it in */
 		wh_task_cancel(ticker);
 	}
 	closed = wh_scope_close(&scope);

@@ -10,6 +10,9 @@
 /* As the kernel's limit for one transfer; whoever wants to send more goes on. */
 enum { MAX_RW = 0x7ffff000 };
 
+/* Parts of a message that is continued; more of them go with the next attempt. */
+enum { REST_MAX = 64 };
+
 static int sys(int r)
 {
 	return r < 0 ? -errno : r;
@@ -75,7 +78,10 @@ void whi_recv_prep(const struct whi_op *op, struct io_uring_sqe *sqe)
 
 void whi_recv_multi_prep(const struct whi_op *op, struct io_uring_sqe *sqe)
 {
-	io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, op->rw.flags);
+	if (op->once)
+		io_uring_prep_recv(sqe, op->fd, NULL, 0, op->rw.flags);
+	else
+		io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, op->rw.flags);
 	sqe->flags |= IOSQE_BUFFER_SELECT;
 	sqe->buf_group = 0;
 }
@@ -115,4 +121,62 @@ void whi_close_prep(const struct whi_op *op, struct io_uring_sqe *sqe)
 int whi_close_attempt(const struct whi_op *op)
 {
 	return sys(close(op->fd));
+}
+
+/* Attempts never wait, whatever mode the socket is in; but accept and connect know no flag for
+ * that: there the socket must not block. */
+
+int whi_accept_attempt(const struct whi_op *op)
+{
+	return sys(accept4(op->fd, op->addr.addr, op->addr.len_ptr, op->addr.flags));
+}
+
+int whi_accept_multi_attempt(const struct whi_op *op)
+{
+	return sys(accept4(op->fd, NULL, NULL, op->addr.flags));
+}
+
+int whi_recv_attempt(const struct whi_op *op)
+{
+	size_t len = (op->rw.len < MAX_RW ? op->rw.len : MAX_RW) - op->moved;
+
+	return sys((int)recv(op->fd, (char *)op->rw.buf + op->moved, len,
+			     op->rw.flags | MSG_DONTWAIT));
+}
+
+int whi_send_attempt(const struct whi_op *op)
+{
+	size_t len = (op->rw.len < MAX_RW ? op->rw.len : MAX_RW) - op->moved;
+
+	return sys((int)send(op->fd, (const char *)op->rw.buf + op->moved, len,
+			     op->rw.flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+
+int whi_recvmsg_attempt(const struct whi_op *op)
+{
+	int flags = op->msg.flags | MSG_DONTWAIT;
+	struct iovec rest[REST_MAX];
+	struct msghdr msg;
+
+	if (!op->moved)
+		return sys((int)recvmsg(op->fd, op->msg.msg, flags));
+	msg = (struct msghdr){ .msg_iov = rest };
+	msg.msg_iovlen = whi_iov_rest(op->msg.msg->msg_iov, (unsigned)op->msg.msg->msg_iovlen,
+				      op->moved, rest, REST_MAX);
+	return sys((int)recvmsg(op->fd, &msg, flags));
+}
+
+int whi_sendmsg_attempt(const struct whi_op *op)
+{
+	int flags = op->msg.flags | MSG_DONTWAIT | MSG_NOSIGNAL;
+	struct iovec rest[REST_MAX];
+	struct msghdr msg;
+
+	if (!op->moved)
+		return sys((int)sendmsg(op->fd, op->msg.msg, flags));
+	/* Control messages went with the first part. */
+	msg = (struct msghdr){ .msg_iov = rest };
+	msg.msg_iovlen = whi_iov_rest(op->msg.msg->msg_iov, (unsigned)op->msg.msg->msg_iovlen,
+				      op->moved, rest, REST_MAX);
+	return sys((int)sendmsg(op->fd, &msg, flags));
 }

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <liburing/io_uring.h>
+#include <poll.h>
 
 #include "base/assert.h"
 #include "op/families.h"
@@ -47,6 +48,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.makes_fd	= true,
 		.opcode		= IORING_OP_ACCEPT,
 		.prep		= whi_accept_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_accept_attempt,
 	},
 	[WHI_OP_ACCEPT_MULTI] = {
 		.name		= "accept multishot",
@@ -56,6 +59,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.makes_fd	= true,
 		.opcode		= IORING_OP_ACCEPT,
 		.prep		= whi_accept_multi_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_accept_multi_attempt,
 	},
 	[WHI_OP_CONNECT] = {
 		.name		= "connect",
@@ -64,6 +69,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.opcode		= IORING_OP_CONNECT,
 		.prep		= whi_connect_prep,
 		.attempt	= whi_connect_attempt,
+		.ready		= POLLOUT,
 	},
 	[WHI_OP_RECV] = {
 		.name		= "recv",
@@ -71,6 +77,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_RECV,
 		.prep		= whi_recv_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_recv_attempt,
 	},
 	[WHI_OP_RECV_MULTI] = {
 		.name		= "recv multishot",
@@ -79,6 +87,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.multishot	= true,
 		.opcode		= IORING_OP_RECV,
 		.prep		= whi_recv_multi_prep,
+		.ready		= POLLIN,
 	},
 	[WHI_OP_SEND] = {
 		.name		= "send",
@@ -86,6 +95,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_SEND,
 		.prep		= whi_send_prep,
+		.ready		= POLLOUT,
+		.attempt	= whi_send_attempt,
 	},
 	[WHI_OP_RECVMSG] = {
 		.name		= "recvmsg",
@@ -93,6 +104,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_RECVMSG,
 		.prep		= whi_recvmsg_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_recvmsg_attempt,
 	},
 	[WHI_OP_SENDMSG] = {
 		.name		= "sendmsg",
@@ -100,6 +113,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_SENDMSG,
 		.prep		= whi_sendmsg_prep,
+		.ready		= POLLOUT,
+		.attempt	= whi_sendmsg_attempt,
 	},
 	[WHI_OP_SHUTDOWN] = {
 		.name		= "shutdown",
@@ -123,6 +138,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.makes_fd	= true,
 		.opcode		= IORING_OP_OPENAT,
 		.prep		= whi_openat_prep,
+		.work		= whi_openat_work,
 	},
 	[WHI_OP_READ] = {
 		.name		= "read",
@@ -130,6 +146,9 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_READ,
 		.prep		= whi_read_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_read_attempt,
+		.work		= whi_read_work,
 	},
 	[WHI_OP_WRITE] = {
 		.name		= "write",
@@ -137,6 +156,9 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_WRITE,
 		.prep		= whi_write_prep,
+		.ready		= POLLOUT,
+		.attempt	= whi_write_attempt,
+		.work		= whi_write_work,
 	},
 	[WHI_OP_READV] = {
 		.name		= "readv",
@@ -144,6 +166,9 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_READV,
 		.prep		= whi_readv_prep,
+		.ready		= POLLIN,
+		.attempt	= whi_readv_attempt,
+		.work		= whi_readv_work,
 	},
 	[WHI_OP_WRITEV] = {
 		.name		= "writev",
@@ -151,6 +176,9 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_WRITEV,
 		.prep		= whi_writev_prep,
+		.ready		= POLLOUT,
+		.attempt	= whi_writev_attempt,
+		.work		= whi_writev_work,
 	},
 	[WHI_OP_FSYNC] = {
 		.name		= "fsync",
@@ -158,6 +186,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_FSYNC,
 		.prep		= whi_fsync_prep,
+		.work		= whi_fsync_work,
 	},
 	[WHI_OP_STATX] = {
 		.name		= "statx",
@@ -165,6 +194,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.opcode		= IORING_OP_STATX,
 		.prep		= whi_statx_prep,
 		.attempt	= whi_statx_attempt,
+		.work		= whi_statx_attempt,
 	},
 	[WHI_OP_FALLOCATE] = {
 		.name		= "fallocate",
@@ -172,6 +202,7 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_FALLOCATE,
 		.prep		= whi_fallocate_prep,
+		.work		= whi_fallocate_work,
 	},
 	[WHI_OP_UNLINKAT] = {
 		.name		= "unlinkat",
@@ -179,18 +210,21 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.opcode		= IORING_OP_UNLINKAT,
 		.prep		= whi_unlinkat_prep,
 		.attempt	= whi_unlinkat_attempt,
+		.work		= whi_unlinkat_attempt,
 	},
 	[WHI_OP_RENAMEAT] = {
 		.name		= "renameat",
 		.cancellable	= true,
 		.opcode		= IORING_OP_RENAMEAT,
 		.prep		= whi_renameat_prep,
+		.work		= whi_renameat_work,
 	},
 	[WHI_OP_MKDIRAT] = {
 		.name		= "mkdirat",
 		.cancellable	= true,
 		.opcode		= IORING_OP_MKDIRAT,
 		.prep		= whi_mkdirat_prep,
+		.work		= whi_mkdirat_work,
 	},
 	[WHI_OP_TIMER] = {
 		.name		= "timer",
@@ -204,6 +238,8 @@ const struct whi_opdef whi_opdefs[WHI_OP_MAX] = {
 		.cancellable	= true,
 		.opcode		= IORING_OP_POLL_ADD,
 		.prep		= whi_poll_prep,
+		.ready		= POLLIN | POLLOUT | POLLPRI,
+		.attempt	= whi_poll_attempt,
 	},
 	[WHI_OP_MESSAGE] = {
 		.name		= "message",

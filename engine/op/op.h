@@ -91,11 +91,15 @@ struct whi_op {
 	uint8_t flags; /* enum whi_op_flags of the last completion */
 	bool cancel_wanted;
 	bool quiet;	 /* send: done as soon as it was tried, see below */
+	bool once;	 /* recv_multi: takes one buffer, and ends with it */
 	uint16_t buffer; /* with WHI_OP_BUFFER: index of the buffer */
 	int32_t result;
 	int32_t fd;
-	uint32_t slot; /* the backend's, as is `sq_index` */
-	uint32_t sq_index;
+	uint32_t slot; /* the backend's, as are these two */
+	union {
+		uint32_t sq_index;
+		uint32_t moved; /* bytes so far, of one that goes on: attempts start there */
+	};
 	void (*done)(struct whi_op *op);
 	void *owner;	       /* for `done` */
 	struct whi_qnode link; /* the backend's, while it keeps the operation back */
@@ -174,9 +178,13 @@ struct whi_opdef {
 	uint8_t opcode; /* io_uring's */
 	/* Fill in one submission queue entry. */
 	void (*prep)(const struct whi_op *op, struct io_uring_sqe *sqe);
+	short ready;	/* poll(2)'s event after which an attempt that said -EAGAIN may succeed */
 	/* Do it now: for kernels whose ring lacks it, and for backends without one. Returns the
-	 * result. NULL: there is no such way. */
+	 * result. -EAGAIN: it would have to wait. NULL: there is no such way. */
 	int (*attempt)(const struct whi_op *op);
+	/* Do it, waiting for a disk as long as that takes: for threads that may be kept. NULL: it
+	 * never waits for one. */
+	int (*work)(const struct whi_op *op);
 };
 
 extern const struct whi_opdef whi_opdefs[WHI_OP_MAX];

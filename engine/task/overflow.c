@@ -70,7 +70,7 @@ static void on_fault(int signal, siginfo_t *info, void *machine)
 	uintptr_t low = task ? (uintptr_t)task->stack.low : 0;
 
 	(void)machine;
-	if (at < low && at + GUARD_REACH >= low)
+	if (task && at < low && at + GUARD_REACH >= low)
 		report(task);
 	/* Back to how it was; returning repeats the fault, unless somebody sent it. */
 	sigaction(signal, signal == SIGBUS ? &old_bus : &old_segv, NULL);

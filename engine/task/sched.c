@@ -34,7 +34,11 @@ void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts)
 	sched->errno_ptr = &errno;
 	sched->now_ns = whi_clock_ns();
 	whi_wheel_init(&sched->wheel, sched->now_ns);
-	whi_stack_pool_init(&sched->stacks, sizeof(struct wh_task), opts->stacks_warm);
+	sched->stacks_from = opts->stacks;
+	if (opts->stacks && opts->stacks->head_bytes)
+		sched->stacks = *opts->stacks;
+	else
+		whi_stack_pool_init(&sched->stacks, sizeof(struct wh_task), opts->stacks_warm);
 	whi_scope_init(&sched->root, NULL, sched);
 	whi_context_adopt(&sched->context);
 	whi_sched_mine = sched;
@@ -47,12 +51,42 @@ static void forget_context(struct whi_stack *stack)
 	whi_context_fini(&task->context);
 }
 
+void whi_sched_forget_stacks(struct whi_stack_pool *stacks)
+{
+	whi_stack_pool_fini(stacks, forget_context);
+}
+
 void whi_sched_fini(struct whi_sched *sched)
 {
 	whi_assert(sched->tasks_live == 0);
 	whi_scope_fini(&sched->root);
-	whi_stack_pool_fini(&sched->stacks, forget_context);
+	if (sched->stacks_from)
+		*sched->stacks_from = sched->stacks;
+	else
+		whi_sched_forget_stacks(&sched->stacks);
 	whi_sched_mine = NULL;
+}
+
+static void forget_frames(const struct whi_stack_pool *stacks)
+{
+	for (unsigned i = 0; i < WHI_STACK_SIZES; i++) {
+		const struct whi_slab *slab = stacks->classes[i].slabs;
+
+		for (; slab; slab = slab->next)
+			whi_context_forget(slab->base, slab->bytes);
+	}
+}
+
+void whi_sched_abandon(struct whi_sched *sched)
+{
+	forget_frames(&sched->stacks);
+	whi_list_init(&sched->root.children);
+	whi_list_init(&sched->root.held);
+	sched->root.tasks_live = 0;
+	sched->tasks_live = 0;
+	sched->ready = (struct whi_fifo){ 0 };
+	/* Some of them are not free, and never will be: the whole pool goes. */
+	sched->stacks_from = NULL;
 }
 
 void whi_sched_ready(struct whi_sched *sched, struct wh_task *task)

@@ -23,6 +23,7 @@ struct whi_sched {
 	struct whi_context context;
 	struct whi_scope root;
 	struct whi_stack_pool stacks;
+	struct whi_stack_pool *stacks_from; /* where they go in the end; NULL: nowhere */
 	size_t stack_bytes; /* of a task that does not ask */
 	uint32_t tasks_live;
 	uint32_t tasks_max;
@@ -35,13 +36,22 @@ struct whi_sched_opts {
 	size_t stack_bytes;
 	uint32_t tasks_max;
 	uint32_t stacks_warm;
+	/* Stacks of an earlier scheduler to go on with, all free, made with the same options; they
+	 * are there again after whi_sched_fini. NULL: none. */
+	struct whi_stack_pool *stacks;
 };
 
 /* Makes `sched` the calling thread's. */
 void whi_sched_init(struct whi_sched *sched, const struct whi_sched_opts *opts);
 
+/* Give up the tasks that are left: they never run again, and what is on their stacks is lost. */
+void whi_sched_abandon(struct whi_sched *sched);
+
 /* No task is left. */
 void whi_sched_fini(struct whi_sched *sched);
+
+/* Give back a pool of stacks that a scheduler has left in `opts->stacks`. */
+void whi_sched_forget_stacks(struct whi_stack_pool *stacks);
 
 /* Near the thread pointer, so that reading it is no call in the shared library either. */
 extern __attribute__((tls_model("initial-exec"))) _Thread_local struct whi_sched *whi_sched_mine;

@@ -69,7 +69,12 @@ class Server:
         self.process = subprocess.Popen([program, "echo", "--listen", address, *arguments],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True, **options)
+        # What it says before is about the backend.
+        self.said = []
         self.greeting = self.process.stderr.readline()
+        while "listening on" not in self.greeting and self.greeting.startswith("whorl: epoll"):
+            self.said.append(self.greeting)
+            self.greeting = self.process.stderr.readline()
         match = re.search(r"listening on (\S+)", self.greeting)
         if not match:
             self.process.wait()

@@ -4,7 +4,7 @@ import os
 
 from harness import check, equal, main, run, says, test
 
-COMMANDS = ("doctor", "echo", "load", "wordcount")
+COMMANDS = ("doctor", "echo", "load", "sim", "wordcount")
 
 
 @test

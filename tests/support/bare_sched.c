@@ -8,7 +8,11 @@ enum { STACK_BYTES = 64 * 1024, TASKS_MAX = 100000, STACKS_WARM = 64, TEST_SECON
 
 void bare_open(struct whi_sched *sched, const struct whi_sched_opts *opts)
 {
-	struct whi_sched_opts all = { STACK_BYTES, TASKS_MAX, STACKS_WARM };
+	struct whi_sched_opts all = {
+		.stack_bytes = STACK_BYTES,
+		.tasks_max = TASKS_MAX,
+		.stacks_warm = STACKS_WARM,
+	};
 
 	if (opts && opts->stack_bytes)
 		all.stack_bytes = opts->stack_bytes;

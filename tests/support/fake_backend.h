@@ -77,6 +77,7 @@ struct fake {
 	int bufs_open_result;
 	unsigned submits[WHI_OP_MAX]; /* how often each kind was */
 	unsigned cancels;	      /* asked for */
+	unsigned hurries;	      /* asked for */
 	_Atomic bool woken;
 };
 

@@ -12,6 +12,15 @@ enum { SKIPPED = 77 };
 
 struct whi_backend *ring;
 
+const struct whi_backend_ops *ring_ops(void)
+{
+	const char *name = getenv("WHORL_BACKEND");
+	const struct whi_backend_ops *ops = whi_backend_find(name && *name ? name : "uring");
+
+	check(ops != NULL);
+	return ops;
+}
+
 struct whi_backend *ring_open(const struct whi_backend_opts *opts)
 {
 	struct whi_backend_opts all = opts ? *opts : (struct whi_backend_opts){ 0 };
@@ -21,9 +30,9 @@ struct whi_backend *ring_open(const struct whi_backend_opts *opts)
 	all.sq_entries = all.sq_entries ? all.sq_entries : SQ_ENTRIES;
 	all.cq_entries = all.cq_entries ? all.cq_entries : CQ_ENTRIES;
 	all.ops_max = all.ops_max ? all.ops_max : OPS_MAX;
-	r = whi_backend_uring.open(&all, &backend);
+	r = ring_ops()->open(&all, &backend);
 	if (r == -ENOSYS || r == -EPERM) {
-		fprintf(stderr, "skipped: no io_uring: %s\n", whi_uring_advice(r));
+		fprintf(stderr, "skipped: no io_uring: %s\n", wh_run_advice(r));
 		exit(SKIPPED);
 	}
 	check_int(r, 0);

@@ -1,5 +1,6 @@
 /*
- * The io_uring backend by itself, without a loop: operations are submitted and turned for by hand.
+ * A backend by itself, without a loop: operations are submitted and turned for by hand. io_uring,
+ * or the one that WHORL_BACKEND names.
  */
 #pragma once
 
@@ -24,6 +25,9 @@ int ring_setup(void **state);
 
 /* Nothing may be in flight any more, and no completion was stale. */
 int ring_teardown(void **state);
+
+/* The backend that tests get. */
+const struct whi_backend_ops *ring_ops(void);
 
 struct whi_backend *ring_open(const struct whi_backend_opts *opts);
 

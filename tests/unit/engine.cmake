@@ -24,7 +24,7 @@ whorl_engine_tests(arch context)
 whorl_engine_tests(backend uring:concurrent uring_data uring_file uring_net uring_peers:concurrent)
 whorl_engine_tests(base alloc list queue:concurrent wheel)
 whorl_engine_tests(exec threads:concurrent)
-whorl_engine_tests(io reader_scripted stream_scripted)
+whorl_engine_tests(io reader_scripted stream_scarce stream_scripted)
 whorl_engine_tests(loop await bufs call:concurrent cross:concurrent runtime:concurrent
 	signals:concurrent)
 whorl_engine_tests(op op)

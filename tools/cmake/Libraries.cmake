@@ -16,8 +16,10 @@ foreach(library whorl whorl_static)
 		include/whorl/exec.h
 		include/whorl/file.h
 		include/whorl/mapreduce.h
+		include/whorl/process.h
 		include/whorl/run.h
 		include/whorl/scope.h
+		include/whorl/sim.h
 		include/whorl/sock.h
 		include/whorl/task.h
 		include/whorl/whorl.h)

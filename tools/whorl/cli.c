@@ -69,7 +69,7 @@ static int unknown_option(const char *command, const char *word, const struct cl
 	const char *names[OPTIONS_MAX + 2] = { "--help" };
 	const char *nearest;
 
-	for (unsigned i = 0; options[i].name && i < OPTIONS_MAX; i++)
+	for (unsigned i = 0; i < OPTIONS_MAX && options[i].name; i++)
 		names[i + 1] = options[i].name;
 	nearest = cli_nearest(word, names);
 	if (nearest)
@@ -190,6 +190,29 @@ int cli_parse(int argc, char **argv, const struct cli_option *options, int *ret_
 	}
 	*ret_operands = operands;
 	return 0;
+}
+
+struct start {
+	wh_task_fn fn;
+	void *arg;
+};
+
+static int say_fallback(void *arg)
+{
+	const struct start *start = arg;
+	struct wh_backend_choice choice;
+
+	wh_backend_why(&choice);
+	if (choice.fallback)
+		cli_error("%s instead of io_uring: %s; %s", choice.name, choice.why, choice.cure);
+	return start->fn(start->arg);
+}
+
+int cli_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result)
+{
+	struct start start = { fn, arg };
+
+	return wh_run(say_fallback, &start, opts, ret_result);
 }
 
 int cli_run_failed(int err)

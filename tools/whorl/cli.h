@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <whorl/run.h>
 
 enum {
 	EXIT_DONE = 0,
@@ -17,6 +18,7 @@ typedef int (*cli_command_fn)(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_echo(int argc, char **argv);
 int cmd_load(int argc, char **argv);
+int cmd_sim(int argc, char **argv);
 int cmd_wordcount(int argc, char **argv);
 
 /* An option, for cli_parse. Exactly one of the targets is set. */
@@ -43,7 +45,19 @@ __attribute__((format(printf, 1, 2))) void cli_error(const char *format, ...);
  * NULL. */
 const char *cli_nearest(const char *word, const char *const *names);
 
-/* Explain why wh_run returned `err` and return the exit code for it. */
+/* For the table of options of every subcommand that runs the engine, and for its help. */
+#define CLI_BACKEND_OPTION(target)                                                                 \
+	{                                                                                          \
+		.name = "--backend", .text = (target)                                              \
+	}
+#define CLI_BACKEND_HELP                                                                           \
+	"  --backend NAME     uring or epoll; default: $WHORL_BACKEND, else uring where it is\n"   \
+	"                     allowed, else epoll\n"
+
+/* As wh_run. Says so, in one line, if io_uring is refused here and something else does its work. */
+int cli_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result);
+
+/* Explain why cli_run returned `err` and return the exit code for it. */
 int cli_run_failed(int err);
 
 /* Flush standard output. False, having said so, if something could not be written. */

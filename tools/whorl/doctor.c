@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <whorl/run.h>
+#include <whorl/task.h>
 
 #include "cli.h"
 
@@ -23,8 +24,10 @@ enum verdict { OK, WARN, BAD };
 
 enum {
 	CHECKS_MAX = 32,
-	TEXT_MAX = 256,
+	TEXT_MAX = 640,
 	PROBE_MS = 1500,     /* all of it takes 2 seconds at most */
+	TRIALS_MAX = 50,     /* to find out how long one takes */
+	TRIAL_MS_MAX = 20,   /* something is short: no more of them */
 	GUARD_INSTALL = 102, /* MADV_GUARD_INSTALL: older C libraries do not name it */
 	FILES_FEW = 16,
 	FILES_PLENTY = 10000,
@@ -45,8 +48,10 @@ struct check {
 struct probe {
 	struct wh_feature features[WH_FEATURES_MAX];
 	int feature_count; /* or -errno */
+	double trial_ms;   /* how long finding out about them took */
 	int run_result;	   /* of a runtime with one loop */
-	char backend[16];
+	struct wh_backend_choice backend;
+	char advice[TEXT_MAX];
 };
 
 static struct check checks[CHECKS_MAX];
@@ -96,10 +101,37 @@ static bool read_number(const char *path, uint64_t *ret)
 
 /* The engine */
 
-static int name_backend(void *arg)
+static int learn_backend(void *arg)
 {
-	snprintf(arg, sizeof(probe.backend), "%s", wh_backend_name());
-	return 0;
+	return wh_backend_why(arg);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The median: a single one says more about what else the machine does. Rings are given back late,
+ * so where locked memory is short there are few. */
+static double time_trials(void)
+{
+	struct wh_feature features[WH_FEATURES_MAX];
+	double times[TRIALS_MAX];
+	unsigned count = 0;
+
+	while (count < TRIALS_MAX) {
+		uint64_t began = wh_now_ns();
+
+		if (wh_probe(features) < 0)
+			break;
+		times[count++] = (double)(wh_now_ns() - began) / 1e6;
+		if (times[count - 1] > TRIAL_MS_MAX)
+			break;
+	}
+	qsort(times, count, sizeof(times[0]), by_value);
+	return count ? times[count / 2] : 0;
 }
 
 static void *run_probe(void *arg)
@@ -108,8 +140,11 @@ static void *run_probe(void *arg)
 	const struct wh_run_opts opts = { .loops = 1, .keep_signals = true };
 
 	ret->feature_count = wh_probe(ret->features);
-	if (ret->feature_count >= 0)
-		ret->run_result = wh_run(name_backend, ret->backend, &opts, NULL);
+	ret->run_result = wh_run(learn_backend, &ret->backend, &opts, NULL);
+	/* wh_run_advice speaks to the thread that failed. */
+	if (ret->run_result < 0)
+		snprintf(ret->advice, sizeof(ret->advice), "%s", wh_run_advice(ret->run_result));
+	ret->trial_ms = time_trials();
 	return NULL;
 }
 
@@ -133,7 +168,7 @@ static int probe_in_time(void)
 	if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &deadline) != 0)
 		return -ENOMEM;
 	probe = unfinished;
-	return probe.feature_count < 0 ? probe.feature_count : probe.run_result;
+	return probe.run_result;
 }
 
 static void check_kernel(void)
@@ -149,19 +184,35 @@ static void check_kernel(void)
 	cure(check, "the engine is made for Linux 6.1 and later");
 }
 
-/* Returns whether the engine runs. */
+/* Returns whether the engine runs as well as it can here. */
 static bool check_backend(void)
 {
 	int r = probe_in_time();
+	const struct wh_backend_choice *backend = &probe.backend;
 	struct check *check;
 
-	if (r == 0) {
-		add("backend", OK, "%s", probe.backend);
-		return true;
+	if (r < 0) {
+		check = add("backend", BAD, "none: %s", strerror(-r));
+		cure(check, "%s", probe.advice[0] ? probe.advice : wh_run_advice(r));
+		return false;
 	}
-	check = add("backend", BAD, "none: %s", strerror(-r));
-	cure(check, "%s", wh_run_advice(r));
-	return false;
+	check = add("backend", backend->fallback ? WARN : OK, "%s: %s", backend->name,
+		    backend->why);
+	cure(check, "%s", backend->cure);
+	return !backend->fallback;
+}
+
+static void check_selftest(void)
+{
+	int working = 0;
+
+	if (probe.feature_count <= 0)
+		return;
+	for (int i = 0; i < probe.feature_count; i++)
+		working += probe.features[i].available;
+	add("self-test", working == probe.feature_count ? OK : WARN,
+	    "%d of %d features of io_uring work, tried in %.2f ms", working, probe.feature_count,
+	    probe.trial_ms);
 }
 
 static void check_io_uring_disabled(bool runs)
@@ -178,7 +229,7 @@ static void check_io_uring_disabled(bool runs)
 		add("io_uring sysctl", OK, "this kernel has no kernel.io_uring_disabled");
 		return;
 	}
-	check = add("io_uring sysctl", runs || value == 0 ? OK : BAD,
+	check = add("io_uring sysctl", runs || value == 0 ? OK : WARN,
 		    "kernel.io_uring_disabled = %s", value < 3 ? meanings[value] : "unknown");
 	cure(check, "sysctl -w kernel.io_uring_disabled=0");
 }
@@ -373,9 +424,12 @@ static void print_json(bool usable)
 
 static const char usage_text[] =
 	"usage: whorl doctor [--json]\n\n"
-	"Say what this machine offers the engine: the kernel, what io_uring can do, found by\n"
-	"trying, and limits. Each line is ok, warn or bad, and says how to mend what is not ok.\n\n"
+	"Say what this machine offers the engine: the kernel, which backend the engine takes\n"
+	"and why, what io_uring can do, found by trying, and limits. Each line is ok, warn or\n"
+	"bad, and says how to mend what is not ok.\n\n"
 	"  --json   print one line of JSON\n\n"
+	"WHORL_BACKEND=uring|epoll chooses the backend. WHORL_URING_OFF=NAME,... does without\n"
+	"features of io_uring: bufring, multirecv, multiaccept, msgring.\n\n"
 	"Exit status 3 if something essential is missing.\n";
 
 static int examine(bool json)
@@ -384,6 +438,7 @@ static int examine(bool json)
 
 	check_kernel();
 	check_io_uring_disabled(check_backend());
+	check_selftest();
 	check_stacks();
 	check_files();
 	check_locked_memory();

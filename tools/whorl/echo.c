@@ -14,6 +14,7 @@
 #include <whorl/task.h>
 
 #include "cli.h"
+#include "filter.h"
 
 /* How long a connection may take, once the server is told to stop, for what it already has. */
 #define DRAIN_NS (5 * WH_SEC)
@@ -24,6 +25,7 @@ struct config {
 	struct wh_addr addr;
 	const char *text; /* the address as given */
 	bool stats;
+	bool seccomp;
 };
 
 /* Sums over all loops; each adds its own when it stops. */
@@ -195,6 +197,16 @@ static void announce(const struct wh_listener *listener)
 		wh_addr_format(&config.addr, text), wh_backend_name(), wh_loop_count());
 }
 
+/* All loops run by now, so what is left to do needs few system calls. */
+static int forbid_the_rest(void)
+{
+	int r = config.seccomp ? filter_install() : 0;
+
+	if (r < 0)
+		cli_error("cannot install the seccomp filter: %s", strerror(-r));
+	return r;
+}
+
 static int serve_all(void *arg)
 {
 	const struct wh_listen_opts opts = { .reuse_port = wh_loop_count() > 1 };
@@ -210,6 +222,11 @@ static int serve_all(void *arg)
 	}
 	if (r < 0)
 		return cannot_listen(r);
+	r = forbid_the_rest();
+	if (r < 0) {
+		wh_listener_close(listener);
+		return r;
+	}
 	announce(listener);
 	wh_scope_open(&scope, NULL);
 	r = spawn_others(&scope, others, wh_listener_fd(listener));
@@ -238,14 +255,19 @@ static void print_stats(void)
 }
 
 static const char usage_text[] =
-	"usage: whorl echo --listen ADDRESS [--loops N] [--pin] [--stats]\n\n"
+	"usage: whorl echo --listen ADDRESS [OPTION]...\n\n"
 	"Send back whatever arrives. SIGTERM or Ctrl-C: accept no more, answer what has arrived,\n"
 	"close, and end with status 0.\n\n"
 	"  --listen ADDRESS   127.0.0.1:7000, [::1]:7000, :7000 (every address) or unix:PATH;\n"
 	"                     port 0 lets the kernel choose\n"
 	"  --loops N          threads, each with a loop (default: the CPUs allowed)\n"
 	"  --pin              tie each loop to a CPU\n"
-	"  --stats            at the end, print what was done as one line of JSON\n";
+	"  --stats            at the end, print what was done as one line of JSON\n"
+	"  --seccomp          after start-up, forbid every system call that a server does not\n"
+	"                     need: they fail with EPERM. Off by default, because debuggers,\n"
+	"                     sanitizers and preloaded libraries need others\n" CLI_BACKEND_HELP
+	"\n"
+	"With io_uring the rings take nothing but operations on sockets, whatever the options.\n";
 
 static int run_server(const struct wh_run_opts *opts)
 {
@@ -257,7 +279,7 @@ static int run_server(const struct wh_run_opts *opts)
 		cli_error("out of memory");
 		return EXIT_FAILED;
 	}
-	r = wh_run(serve_all, others, opts, &result);
+	r = cli_run(serve_all, others, opts, &result);
 	free(others);
 	if (r < 0)
 		return cli_run_failed(r);
@@ -270,13 +292,15 @@ static int run_server(const struct wh_run_opts *opts)
 
 int cmd_echo(int argc, char **argv)
 {
+	struct wh_run_opts opts = { .restrict_ops = WH_ALLOW_NET };
 	uint64_t loops = 0;
-	bool pin = false;
 	const struct cli_option options[] = {
 		{ .name = "--listen", .text = &config.text },
 		{ .name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX },
-		{ .name = "--pin", .flag = &pin },
+		{ .name = "--pin", .flag = &opts.pin },
 		{ .name = "--stats", .flag = &config.stats },
+		{ .name = "--seccomp", .flag = &config.seccomp },
+		CLI_BACKEND_OPTION(&opts.backend),
 		{ 0 },
 	};
 	int operands;
@@ -302,5 +326,6 @@ int cmd_echo(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	cli_raise_open_files();
-	return run_server(&(struct wh_run_opts){ .loops = (uint32_t)loops, .pin = pin });
+	opts.loops = (uint32_t)loops;
+	return run_server(&opts);
 }

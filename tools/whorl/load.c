@@ -261,7 +261,7 @@ static const char usage_text[] =
 	"  --warmup TIME      before that, not measured; default 0.5\n"
 	"  --rate R           requests a second, over all connections\n"
 	"  --idle             only hold the connections open for the duration\n"
-	"  --loops N          threads, each with a loop; default 1\n"
+	"  --loops N          threads, each with a loop; default 1\n" CLI_BACKEND_HELP
 	"  --json             print one line of JSON\n\n"
 	"Exit status 1 if a connection was lost or brought a wrong byte, or after Ctrl-C, which\n"
 	"ends the measurement early and prints what was measured until then.\n";
@@ -307,6 +307,7 @@ int cmd_load(int argc, char **argv)
 		{ .name = "--rate", .number = &plan.rate, .min = 1, .max = RATE_MAX },
 		{ .name = "--idle", .flag = &plan.idle },
 		{ .name = "--loops", .number = &loops, .min = 1, .max = LOOPS_MAX },
+		CLI_BACKEND_OPTION(&plan.backend),
 		{ .name = "--json", .flag = &json },
 		{ 0 },
 	};

@@ -17,6 +17,7 @@
 #include <whorl/scope.h>
 #include <whorl/task.h>
 
+#include "cli.h"
 #include "load.h"
 
 enum {
@@ -472,6 +473,7 @@ int load_run(const struct load_plan *plan, struct load_result *ret)
 	const bool large = plan->size > BUF_BYTES_LARGE / 2;
 	const struct wh_run_opts opts = {
 		.loops = plan->loops,
+		.backend = plan->backend,
 		.buf_bytes = large ? BUF_BYTES_LARGE : 0,
 		.buf_count = large ? BUF_COUNT_LARGE : 0,
 	};
@@ -481,7 +483,7 @@ int load_run(const struct load_plan *plan, struct load_result *ret)
 	memset(ret, 0, sizeof(*ret));
 	histogram_reset(&ret->latency);
 	if (alloc_load(&load)) {
-		r = wh_run(load_main, &load, &opts, NULL);
+		r = cli_run(load_main, &load, &opts, NULL);
 		add_up(&load);
 	}
 	free(load.pattern);

@@ -18,6 +18,7 @@ static const struct command commands[] = {
 	{ "doctor", cmd_doctor, "say what this machine offers the engine, and what to mend" },
 	{ "echo", cmd_echo, "run an echo server" },
 	{ "load", cmd_load, "put an echo server under load and measure latencies" },
+	{ "sim", cmd_sim, "run a program in simulated worlds full of faults" },
 	{ "wordcount", cmd_wordcount, "count the words of files" },
 };
 

@@ -37,7 +37,10 @@ static const char usage[] =
 	"  --json         print one JSON object; bytes that are not UTF-8 become \\udc80-\\udcff\n"
 	"  --partial      when interrupted, print what has been counted until then\n"
 	"  --stats        say at the end what was done, at which speed\n"
-	"  --isa NAME     avx512, avx2 or scalar; default: $WHORL_ISA, or the best there is\n\n"
+	"  --isa NAME     avx512, avx2, sse2, neon or scalar; default: $WHORL_ISA,\n"
+	"                 or the best there is\n"
+	"  --backend NAME uring or epoll; default: $WHORL_BACKEND, else uring where it is\n"
+	"                 allowed, else epoll\n\n"
 	"Exit status: 0 all files counted; 1 a file could not be read (the others are counted),\n"
 	"interrupted, or the output could not be written; 2 wrong usage; 3 the machine lacks\n"
 	"something.\n";
@@ -52,7 +55,7 @@ struct out {
 struct config {
 	uint64_t top, workers;
 	bool json, partial, stats;
-	const char *isa;
+	const char *isa, *backend;
 };
 
 struct command {
@@ -356,7 +359,8 @@ static int say_failed(const struct command *command)
 	}
 	if (err == -EINVAL) {
 		cli_error(
-			"wordcount: there is no instruction set called '%s' (avx512, avx2, scalar)",
+			"wordcount: no instruction set is called '%s' here (avx512, avx2 and sse2 on "
+			"x86-64, neon on aarch64, scalar on any)",
 			command->config.isa ? command->config.isa : getenv("WHORL_ISA"));
 		return EXIT_USAGE;
 	}
@@ -397,6 +401,7 @@ static int parse(int argc, char **argv, struct config *config, int *ret_files)
 		{ .name = "--partial", .flag = &config->partial },
 		{ .name = "--stats", .flag = &config->stats },
 		{ .name = "--isa", .text = &config->isa },
+		CLI_BACKEND_OPTION(&config->backend),
 		{ 0 },
 	};
 	int r = cli_parse(argc, argv, options, ret_files);
@@ -411,7 +416,7 @@ static int parse(int argc, char **argv, struct config *config, int *ret_files)
 static int run(struct command *command, char **argv, int files)
 {
 	const struct config *config = &command->config;
-	const struct wh_run_opts opts = { .loops = 1 };
+	const struct wh_run_opts opts = { .loops = 1, .backend = config->backend };
 	int r;
 
 	command->started_ns = wh_now_ns();
@@ -429,7 +434,7 @@ static int run(struct command *command, char **argv, int files)
 		.partial = config->partial,
 		.isa = config->isa,
 	};
-	r = wh_run(count, command, &opts, NULL);
+	r = cli_run(count, command, &opts, NULL);
 	return r < 0 ? cli_run_failed(r) : finish(command);
 }
 

@@ -1,5 +1,10 @@
 /*
  * Files. Every call names its offset: a file has no position of its own, so tasks can share one.
+ *
+ * Every call here that suspends may besides return
+ *     -ENOMEM   there is no memory for the operation
+ *     -EAGAIN   as many operations are in flight as `ops_max` of wh_run's options allows
+ *     -ENOSPC   epoll watches as many descriptors as fs.epoll.max_user_watches allows
  */
 #ifndef WHORL_FILE_H
 #define WHORL_FILE_H
@@ -17,7 +22,8 @@ struct wh_file;
  *
  * Suspends   the calling task until the kernel has opened it.
  * Returns    0, with the file in `*ret`.
- * Errors     as open(2), -ENOMEM, -ECANCELED, -ETIMEDOUT
+ * Errors     as open(2), -ENOMEM, -ECANCELED, -ETIMEDOUT; as statx(2) or lseek(2) if what was
+ *            opened cannot be looked at
  * Ownership  wh_file_close releases it. `path` is borrowed until return.
  * Context    a task; the file belongs to its loop.
  */
@@ -28,7 +34,7 @@ WH_API int wh_file_open(const char *path, int flags, mode_t mode, struct wh_file
  * the offset.
  *
  * Returns    0, with the file in `*ret`.
- * Errors     -ENOMEM, -EBADF
+ * Errors     -EBADF and others, as lseek(2); -ENOMEM
  * Ownership  wh_file_close closes `fd` only if `take` is true.
  * Context    a task.
  */
@@ -67,6 +73,9 @@ WH_API ssize_t wh_file_write(struct wh_file *file, const void *buf, size_t len, 
 
 /**
  * As wh_file_read into `iov_count` pieces; may be short.
+ *
+ * Suspends   the calling task until the kernel is done with them.
+ * Errors     as wh_file_read
  */
 WH_API ssize_t wh_file_readv(struct wh_file *file, const struct iovec *iov, unsigned iov_count,
 			     uint64_t offset);
@@ -74,6 +83,7 @@ WH_API ssize_t wh_file_readv(struct wh_file *file, const struct iovec *iov, unsi
 /**
  * Write from `iov_count` pieces with one operation.
  *
+ * Suspends   the calling task until the kernel is done with them.
  * Returns    bytes written; may be short.
  * Errors     as pwritev(2), -ECANCELED, -ETIMEDOUT
  */
@@ -92,6 +102,7 @@ WH_API int wh_file_sync(struct wh_file *file, bool data_only);
 /**
  * Reserve space; `mode` as fallocate(2).
  *
+ * Suspends   the calling task until it is done.
  * Returns    0.
  * Errors     as fallocate(2), -ECANCELED, -ETIMEDOUT
  */
@@ -100,6 +111,7 @@ WH_API int wh_file_allocate(struct wh_file *file, int mode, uint64_t offset, uin
 /**
  * The open file's attributes, as statx(2) with STATX_BASIC_STATS.
  *
+ * Suspends   the calling task until they are there.
  * Returns    0, with them in `*ret`.
  * Errors     as statx(2), -ECANCELED, -ETIMEDOUT
  */

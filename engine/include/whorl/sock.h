@@ -1,5 +1,10 @@
 /*
  * Sockets: listeners, connections, and what goes over them.
+ *
+ * Every call here that suspends may besides return
+ *     -ENOMEM   there is no memory for the operation
+ *     -EAGAIN   as many operations are in flight as `ops_max` of wh_run's options allows
+ *     -ENOSPC   epoll watches as many descriptors as fs.epoll.max_user_watches allows
  */
 #ifndef WHORL_SOCK_H
 #define WHORL_SOCK_H
@@ -46,8 +51,8 @@ struct wh_listen_opts {
  *
  * Suspends   the calling task shortly.
  * Returns    0, with the listener in `*ret`.
- * Errors     -EADDRINUSE, -EACCES, -EADDRNOTAVAIL and others, as socket(2), bind(2), listen(2);
- *            -ENOMEM, -ECANCELED, -ETIMEDOUT
+ * Errors     -EADDRINUSE, -EACCES, -EADDRNOTAVAIL and others, as socket(2), bind(2), listen(2),
+ *            and setsockopt(2) of what `opts` asks for; -ENOMEM, -ECANCELED, -ETIMEDOUT
  * Ownership  wh_listener_close releases it.
  * Context    a task; the listener belongs to its loop.
  */
@@ -59,14 +64,19 @@ WH_API int wh_listen(const struct wh_addr *addr, const struct wh_listen_opts *op
  * loop's. It is made blocking, which the ring wants.
  *
  * Returns    0, with the listener in `*ret`.
- * Errors     -EBADF, -ENOTSOCK, -EINVAL   not a listening stream socket; -ENOMEM. `fd` is then
- *            still the caller's.
+ * Errors     -EBADF, -ENOTSOCK, -EINVAL   not a listening stream socket; others as
+ *            getsockopt(2) and fcntl(2); -ENOMEM. `fd` is then still the caller's.
  * Ownership  wh_listener_close closes `fd`; it removes no path.
  * Context    a task; the listener belongs to its loop.
  */
 WH_API int wh_listen_fd(int fd, struct wh_listener **ret);
 
-/** The address in use, with the port the kernel chose if 0 was asked for. */
+/**
+ * The address in use, with the port the kernel chose if 0 was asked for.
+ *
+ * Returns    0, with the address in `*ret`.
+ * Errors     as getsockname(2)
+ */
 WH_API int wh_listener_addr(const struct wh_listener *listener, struct wh_addr *ret);
 
 /** The descriptor, for setsockopt(2). It stays the listener's. */
@@ -81,6 +91,7 @@ WH_API int wh_listener_fd(const struct wh_listener *listener);
  * Returns    0, with the connection in `*ret`.
  * Errors     -ECANCELED, -ETIMEDOUT
  *            -EBUSY   another task is accepting on it
+ *            -EBADF, -EINVAL, -ENOTSOCK, -EOPNOTSUPP, -EFAULT   as accept(2): it accepts no more
  * Ownership  wh_sock_close releases the connection.
  * Context    a task on the loop that owns `listener`.
  */
@@ -103,7 +114,7 @@ struct wh_serve_opts {
  *
  * Suspends   the calling task until cancelled and every connection's task has ended.
  * Errors     -ECANCELED, -ETIMEDOUT   the ways it ends once it runs
- *            -EBUSY   another task is accepting on it
+ *            -EBUSY and others, as wh_accept
  *            -EINVAL   `stack_bytes` out of range, found when the first connection arrives
  * Context    a task on the loop that owns `listener`.
  */
@@ -123,7 +134,8 @@ WH_API void wh_listener_close(struct wh_listener *listener);
  *
  * Suspends   the calling task until connected.
  * Returns    0, with the connection in `*ret`.
- * Errors     -ECONNREFUSED and others, as connect(2); -EMFILE, -ENOMEM, -ECANCELED, -ETIMEDOUT
+ * Errors     -ECONNREFUSED, -EMFILE and others, as socket(2) and connect(2); -ENOMEM, -ECANCELED,
+ *            -ETIMEDOUT
  * Ownership  wh_sock_close releases it.
  * Context    a task; the connection belongs to its loop.
  */
@@ -133,7 +145,8 @@ WH_API int wh_connect(const struct wh_addr *addr, struct wh_sock **ret);
  * Take over a connected stream or datagram socket. It is made blocking, which the ring wants.
  *
  * Returns    0, with it in `*ret`.
- * Errors     -ENOTSOCK, -EBADF, -ENOMEM; then `fd` is still the caller's
+ * Errors     -ENOTSOCK, -EBADF and others, as getsockopt(2) and fcntl(2); -ENOMEM. `fd` is then
+ *            still the caller's.
  */
 WH_API int wh_sock_from_fd(int fd, struct wh_sock **ret);
 
@@ -180,6 +193,7 @@ WH_API ssize_t wh_sock_recv_view(struct wh_sock *sock, struct wh_view *ret);
  * As wh_sock_recv_view, but never suspends: what has already arrived, also when cancelled.
  *
  * Errors     -EAGAIN   nothing has arrived
+ *            others   as recv(2): the stream has ended with it
  */
 WH_API ssize_t wh_sock_try_recv_view(struct wh_sock *sock, struct wh_view *ret);
 
@@ -255,7 +269,7 @@ WH_API uint64_t wh_sock_bytes_sent(const struct wh_sock *sock);
  *
  * Suspends   the calling task until views are on their way no more; shortly when cancelled.
  * Returns    0.
- * Errors     -ENOTCONN, -EINVAL
+ * Errors     -ENOTCONN, -EINVAL and others, as shutdown(2)
  */
 WH_API int wh_sock_shutdown(struct wh_sock *sock, int how);
 
@@ -274,7 +288,7 @@ WH_API void wh_sock_close(struct wh_sock *sock);
  *
  * Suspends   the calling task until then.
  * Returns    the events that are, as poll(2): at least 1.
- * Errors     -EBADF, -ECANCELED, -ETIMEDOUT
+ * Errors     -EBADF and others, as poll(2); -ECANCELED, -ETIMEDOUT
  * Context    a task.
  */
 WH_API int wh_fd_poll(int fd, short events);

@@ -6,6 +6,7 @@
 #include <whorl/exec.h>
 #include <whorl/file.h>
 #include <whorl/mapreduce.h>
+#include <whorl/process.h>
 #include <whorl/run.h>
 #include <whorl/scope.h>
 #include <whorl/sock.h>

@@ -313,6 +313,7 @@ static int running_job_is_waited_for_and_its_result_delivered(void *arg)
 	return 0;
 }
 
+/* One real millisecond passes: the threads are real, and the job before it waits for its gate. */
 static int deadline_ends_waiting_in_the_queue(void *arg)
 {
 	struct wh_executor *executor = open_executor(1, 1);

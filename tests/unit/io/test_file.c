@@ -264,7 +264,7 @@ static int write_late(void *path)
 {
 	struct wh_file *file;
 
-	check_int(wh_sleep(WH_MS), 0);
+	settle();
 	check_int(wh_file_open(path, O_WRONLY, 0, &file), 0);
 	check_int(wh_file_write(file, "late", 4, 0), 4);
 	return wh_file_close(file);
@@ -349,22 +349,6 @@ static int waiting_for_a_nonblocking_pipe_is_cancelled_and_closed(void *arg)
 {
 	(void)arg;
 	return interrupt(O_NONBLOCK);
-}
-
-static int a_deadline_ends_a_read(void *arg)
-{
-	struct wh_scope scope;
-	struct ends ends;
-	char byte;
-
-	(void)arg;
-	make_pipe(&ends, 0);
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
-	check_int(wh_file_read(ends.read, &byte, 1, 0), -ETIMEDOUT);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	wh_file_close(ends.read);
-	wh_file_close(ends.write);
-	return 0;
 }
 
 static int a_pipe_without_a_reader_is_epipe(void *arg)
@@ -517,7 +501,6 @@ int main(void)
 		task_test(a_named_pipe_is_not_at_its_end_before_it_had_a_writer),
 		task_test(waiting_for_a_pipe_is_cancelled_and_closed),
 		task_test(waiting_for_a_nonblocking_pipe_is_cancelled_and_closed),
-		task_test(a_deadline_ends_a_read),
 		task_test(a_pipe_without_a_reader_is_epipe),
 		task_test(a_nonblocking_terminal_is_waited_for_and_closed),
 		task_test(tasks_share_a_file),

@@ -242,26 +242,6 @@ static int a_second_acceptor_is_ebusy(void *arg)
 	return 0;
 }
 
-static int a_deadline_ends_an_accept(void *arg)
-{
-	struct wh_addr addr;
-	struct wh_listener *listener = tcp_listener(&addr);
-	struct wh_scope scope;
-	struct wh_sock *sock;
-	int fd;
-
-	(void)arg;
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
-	check_int(wh_accept(listener, &sock), -ETIMEDOUT);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	fd = connect_raw(&addr);
-	check_int(wh_accept(listener, &sock), 0);
-	wh_sock_close(sock);
-	close(fd);
-	wh_listener_close(listener);
-	return 0;
-}
-
 static int closing_ends_an_accept(void *arg)
 {
 	struct wh_addr addr;
@@ -335,7 +315,6 @@ int main(void)
 		task_test(listen_fd_wants_a_listening_socket),
 		task_test(accept_gives_connections_in_order),
 		task_test(a_second_acceptor_is_ebusy),
-		task_test(a_deadline_ends_an_accept),
 		task_test(closing_ends_an_accept),
 		task_test(a_burst_of_connections_is_accepted_whole),
 		task_test(connections_nobody_took_are_closed),

@@ -153,41 +153,71 @@ static int an_error_shows_up_in_the_next_call(void *arg)
 	return 0;
 }
 
-/* Until the kernel takes no more and a view is on its way. */
-static void fill_up(struct wh_sock *sock, struct wh_sock *feed[2])
+/* Let a task do what it can until it waits, and cancel it then. */
+static void run_until_it_waits(wh_task_fn fn, void *arg)
 {
 	struct wh_scope scope;
 
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 5 * WH_MS });
-	wh_sock_send(sock, bytes, TOTAL);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	for (int i = 0; i < 2; i++) {
-		struct wh_view view = make_view(feed, 4000);
+	wh_scope_open(&scope, NULL);
+	check_int(wh_spawn(&scope, fn, arg), 0);
+	settle();
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+}
 
-		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 5 * WH_MS });
-		if (wh_sock_send_view(sock, &view) < 0)
-			wh_view_release(&view);
-		wh_scope_close(&scope);
+static int send_much(void *arg)
+{
+	check_int(wh_sock_send(arg, bytes, TOTAL), -ECANCELED);
+	return 0;
+}
+
+struct outgoing {
+	struct wh_sock *sock;
+	struct wh_view view;
+};
+
+static int send_or_release(void *arg)
+{
+	struct outgoing *outgoing = arg;
+
+	if (wh_sock_send_view(outgoing->sock, &outgoing->view) < 0)
+		wh_view_release(&outgoing->view);
+	return 0;
+}
+
+/* Until the kernel takes no more and a view is on its way. */
+static void fill_up(struct wh_sock *sock, struct wh_sock *feed[2])
+{
+	run_until_it_waits(send_much, sock);
+	for (int i = 0; i < 2; i++) {
+		struct outgoing outgoing = { sock, make_view(feed, 4000) };
+
+		run_until_it_waits(send_or_release, &outgoing);
 	}
+}
+
+static int held_up(void *arg)
+{
+	struct outgoing *outgoing = arg;
+
+	check_int(wh_sock_send_view(outgoing->sock, &outgoing->view), -ECANCELED);
+	check_int(outgoing->view.len, 100);
+	wh_view_release(&outgoing->view);
+	check_int(wh_sock_flush(outgoing->sock), -ECANCELED);
+	return 0;
 }
 
 static int a_view_that_a_peer_does_not_take_holds_the_next_one_up(void *arg)
 {
 	struct wh_sock *pair[2], *feed[2];
-	struct wh_scope scope;
-	struct wh_view view;
+	struct outgoing outgoing;
 
 	(void)arg;
 	sock_pair(pair);
 	sock_pair(feed);
 	fill_up(pair[0], feed);
-	view = make_view(feed, 100);
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 5 * WH_MS });
-	check_int(wh_sock_send_view(pair[0], &view), -ETIMEDOUT);
-	check_int(view.len, 100);
-	wh_view_release(&view);
-	check_int(wh_sock_flush(pair[0]), -ETIMEDOUT);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
+	outgoing = (struct outgoing){ pair[0], make_view(feed, 100) };
+	run_until_it_waits(held_up, &outgoing);
 	wh_sock_close(pair[0]);
 	wh_sock_close(pair[1]);
 	close_both(feed);
@@ -228,15 +258,12 @@ static int closing_right_after_a_view_that_goes_in_part(void *arg)
 	(void)arg;
 	for (int i = 0; i < 20; i++) {
 		struct wh_sock *pair[2], *feed[2];
-		struct wh_scope scope;
 		struct wh_view view;
 		static char taken[5000];
 
 		tcp_pair(pair);
 		sock_pair(feed);
-		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 5 * WH_MS });
-		wh_sock_send(pair[0], bytes, TOTAL);
-		wh_scope_close(&scope);
+		run_until_it_waits(send_much, pair[0]);
 		check(wh_sock_recv(pair[1], taken, sizeof(taken)) > 0);
 		view = make_view(feed, 4000);
 		check_int(wh_sock_send_view(pair[0], &view), 4000);

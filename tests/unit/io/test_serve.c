@@ -1,23 +1,24 @@
-/* Servers, and what a shortage of descriptors does to whoever accepts or connects. */
+/*
+ * Servers, and what a shortage of descriptors does to whoever accepts or connects. In simulated
+ * worlds: what waits here waits for milliseconds, and backs off by the clock. The same shortage on
+ * real kernels is the integration tests'.
+ */
 #include <errno.h>
 #include <stdio.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include "support/task_test.h"
+#include "support/sim_test.h"
+
+enum { CLIENTS = 20 };
+
+static struct wh_sock *connected(const struct wh_addr *addr)
+{
+	struct wh_sock *sock;
+
+	check_int(wh_connect(addr, &sock), 0);
+	return sock;
+}
 
 /* Out of descriptors */
-
-static void limit_files(rlim_t count, struct rlimit *ret_old)
-{
-	struct rlimit limit;
-
-	check_int(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (ret_old)
-		*ret_old = limit;
-	limit.rlim_cur = count;
-	check_int(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
 
 static int accept_one(void *arg)
 {
@@ -43,11 +44,11 @@ static int accept_waits_for_descriptors_without_spinning(void *arg)
 	struct wh_listener *listener = tcp_listener(&addr);
 	uint64_t before, after, turns;
 	struct wh_scope scope;
-	struct rlimit old;
-	int fd = connect_raw(&addr);
+	struct wh_sock *client = connected(&addr);
 
 	(void)arg;
-	limit_files((rlim_t)fd + 1, &old);
+	/* The listener's and the client's. */
+	check_int(wh_sim_set_fds_max(0, 2), 0);
 	before = backoffs(&turns);
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, accept_one, listener);
@@ -59,9 +60,9 @@ static int accept_waits_for_descriptors_without_spinning(void *arg)
 	backoffs(&turns);
 	/* About 80 ms in steps of one: a loop that spins turns many thousand times. */
 	check(turns - before < 1000);
-	setrlimit(RLIMIT_NOFILE, &old);
+	check_int(wh_sim_set_fds_max(0, 0), 0);
 	check_int(wh_scope_close(&scope), 0);
-	close(fd);
+	wh_sock_close(client);
 	wh_listener_close(listener);
 	return 0;
 }
@@ -79,20 +80,20 @@ static int an_accept_that_waits_for_descriptors_can_be_cancelled(void *arg)
 	struct wh_addr addr;
 	struct wh_listener *listener = tcp_listener(&addr);
 	struct wh_scope scope;
-	struct rlimit old;
-	int fd = connect_raw(&addr);
+	struct wh_sock *client = connected(&addr);
 	uint64_t turns;
 
 	(void)arg;
-	limit_files((rlim_t)fd + 1, &old);
+	/* The listener's and the client's. */
+	check_int(wh_sim_set_fds_max(0, 2), 0);
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, accept_canceled, listener);
 	while (backoffs(&turns) == 0)
 		check_int(wh_sleep(WH_MS), 0);
 	wh_scope_cancel(&scope);
 	check_int(wh_scope_close(&scope), -ECANCELED);
-	setrlimit(RLIMIT_NOFILE, &old);
-	close(fd);
+	check_int(wh_sim_set_fds_max(0, 0), 0);
+	wh_sock_close(client);
 	wh_listener_close(listener);
 	return 0;
 }
@@ -102,13 +103,12 @@ static int connect_without_descriptors_is_emfile(void *arg)
 	struct wh_addr addr;
 	struct wh_listener *listener = tcp_listener(&addr);
 	struct wh_sock *sock;
-	struct rlimit old;
 
 	(void)arg;
-	limit_files((rlim_t)wh_listener_fd(listener) + 1, &old);
+	check_int(wh_sim_set_fds_max(0, 1), 0);
 	check_int(wh_connect(&addr, &sock), -EMFILE);
 	check_int(wh_listen(&addr, NULL, &(struct wh_listener *){ NULL }), -EMFILE);
-	setrlimit(RLIMIT_NOFILE, &old);
+	check_int(wh_sim_set_fds_max(0, 0), 0);
 	wh_listener_close(listener);
 	return 0;
 }
@@ -155,24 +155,24 @@ static int serve_ends_after_its_connections(void *arg)
 	struct wh_addr addr;
 	struct site site = { .listener = tcp_listener(&addr) };
 	struct wh_scope scope;
-	int fds[20];
+	struct wh_sock *clients[CLIENTS];
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, run_site, &site);
-	for (int i = 0; i < 20; i++)
-		fds[i] = connect_raw(&addr);
-	while (site.now < 20)
+	for (int i = 0; i < CLIENTS; i++)
+		clients[i] = connected(&addr);
+	while (site.now < CLIENTS)
 		wh_sleep(WH_MS);
 	for (int i = 0; i < 10; i++)
-		close(fds[i]);
+		wh_sock_close(clients[i]);
 	while (site.now > 10)
 		wh_sleep(WH_MS);
 	wh_scope_cancel(&scope);
 	check_int(wh_scope_close(&scope), -ECANCELED);
-	check_int(site.ever, 20);
-	for (int i = 10; i < 20; i++)
-		close(fds[i]);
+	check_int(site.ever, CLIENTS);
+	for (int i = 10; i < CLIENTS; i++)
+		wh_sock_close(clients[i]);
 	wh_listener_close(site.listener);
 	return 0;
 }
@@ -183,13 +183,13 @@ static int serve_can_close_its_listener_before_its_connections_end(void *arg)
 	struct site site = { .listener = tcp_listener(&addr), .opts.close_listener = true };
 	struct wh_scope scope, shield;
 	struct wh_sock *sock;
-	int fd;
+	struct wh_sock *client;
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	site.patient = true;
 	wh_spawn(&scope, run_site, &site);
-	fd = connect_raw(&addr);
+	client = connected(&addr);
 	while (site.now < 1)
 		wh_sleep(WH_MS);
 	wh_scope_cancel(&scope);
@@ -197,7 +197,7 @@ static int serve_can_close_its_listener_before_its_connections_end(void *arg)
 	settle();
 	check_int(wh_connect(&addr, &sock), -ECONNREFUSED);
 	check_int(site.now, 1);
-	close(fd);
+	wh_sock_close(client);
 	wh_scope_close(&shield);
 	check_int(wh_scope_close(&scope), -ECANCELED);
 	check_int(site.now, 0);
@@ -209,17 +209,17 @@ static int serve_keeps_to_its_maximum(void *arg)
 	struct wh_addr addr;
 	struct site site = { .listener = tcp_listener(&addr), .opts.connections_max = 3 };
 	struct wh_scope scope;
-	int fds[30];
+	struct wh_sock *clients[30];
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, run_site, &site);
 	for (int i = 0; i < 30; i++)
-		fds[i] = connect_raw(&addr);
+		clients[i] = connected(&addr);
 	for (int i = 0; i < 30; i++) {
 		while (site.ever < (unsigned)i + 1)
 			wh_sleep(WH_MS);
-		close(fds[i]);
+		wh_sock_close(clients[i]);
 	}
 	check_int(site.most, 3);
 	wh_scope_cancel(&scope);
@@ -233,13 +233,13 @@ static int serve_at_its_maximum_can_be_cancelled(void *arg)
 	struct wh_addr addr;
 	struct site site = { .listener = tcp_listener(&addr), .opts.connections_max = 1 };
 	struct wh_scope scope;
-	int fds[3];
+	struct wh_sock *clients[3];
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, run_site, &site);
 	for (int i = 0; i < 3; i++)
-		fds[i] = connect_raw(&addr);
+		clients[i] = connected(&addr);
 	while (site.ever < 1)
 		wh_sleep(WH_MS);
 	settle();
@@ -247,7 +247,7 @@ static int serve_at_its_maximum_can_be_cancelled(void *arg)
 	check_int(wh_scope_close(&scope), -ECANCELED);
 	wh_listener_close(site.listener);
 	for (int i = 0; i < 3; i++)
-		close(fds[i]);
+		wh_sock_close(clients[i]);
 	return 0;
 }
 
@@ -258,20 +258,20 @@ static int serve_waits_for_room_for_tasks(void *arg)
 	struct site site = { .listener = tcp_listener(&addr) };
 	struct wh_scope scope;
 	uint64_t turns;
-	int fds[20];
+	struct wh_sock *clients[CLIENTS];
 
 	(void)arg;
 	wh_scope_open(&scope, NULL);
 	wh_spawn(&scope, run_site, &site);
-	for (int i = 0; i < 20; i++)
-		fds[i] = connect_raw(&addr);
+	for (int i = 0; i < CLIENTS; i++)
+		clients[i] = connected(&addr);
 	while (backoffs(&turns) == 0)
 		wh_sleep(WH_MS);
 	check(site.most <= 6);
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < CLIENTS; i++) {
 		while (site.ever < (unsigned)i + 1)
 			wh_sleep(WH_MS);
-		close(fds[i]);
+		wh_sock_close(clients[i]);
 	}
 	wh_scope_cancel(&scope);
 	check_int(wh_scope_close(&scope), -ECANCELED);
@@ -284,11 +284,11 @@ static int serve_refuses_an_impossible_stack(void *arg)
 	struct wh_addr addr;
 	struct site site = { .listener = tcp_listener(&addr), .opts.stack_bytes = 1 };
 
-	int fd = connect_raw(&addr);
+	struct wh_sock *client = connected(&addr);
 
 	(void)arg;
 	check_int(wh_serve(site.listener, until_closed, &site, &site.opts), -EINVAL);
-	close(fd);
+	wh_sock_close(client);
 	wh_listener_close(site.listener);
 	return 0;
 }
@@ -296,15 +296,17 @@ static int serve_refuses_an_impossible_stack(void *arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		task_test(accept_waits_for_descriptors_without_spinning),
-		task_test(an_accept_that_waits_for_descriptors_can_be_cancelled),
-		task_test(connect_without_descriptors_is_emfile),
-		task_test(serve_ends_after_its_connections),
-		task_test(serve_can_close_its_listener_before_its_connections_end),
-		task_test(serve_keeps_to_its_maximum),
-		task_test(serve_at_its_maximum_can_be_cancelled),
-		task_test(serve_waits_for_room_for_tasks, .tasks_max = 8),
-		task_test(serve_refuses_an_impossible_stack),
+		sim_test(accept_waits_for_descriptors_without_spinning),
+		sim_test(an_accept_that_waits_for_descriptors_can_be_cancelled,
+			 .opts.faults = SIM_HIDDEN),
+		sim_test(connect_without_descriptors_is_emfile, .opts.faults = SIM_HIDDEN),
+		sim_test(serve_ends_after_its_connections, .opts.faults = SIM_HIDDEN),
+		sim_test(serve_can_close_its_listener_before_its_connections_end),
+		sim_test(serve_keeps_to_its_maximum, .opts.faults = SIM_HIDDEN),
+		sim_test(serve_at_its_maximum_can_be_cancelled, .opts.faults = SIM_HIDDEN),
+		sim_test(serve_waits_for_room_for_tasks, .run.tasks_max = 8,
+			 .opts.faults = SIM_HIDDEN),
+		sim_test(serve_refuses_an_impossible_stack, .opts.faults = SIM_HIDDEN),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

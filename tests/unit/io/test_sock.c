@@ -304,7 +304,8 @@ static int nonblocking_sockets_wait_too(void *arg)
 	return 0;
 }
 
-/* Without turning the loop's idle moments into work: it must sleep while nothing happens. */
+/* Without turning the loop's idle moments into work: it must sleep while nothing happens. For 20 ms
+ * of real time, since what the real kernel does with such a descriptor is the question. */
 static int a_nonblocking_recv_view_waits_without_spinning(void *arg)
 {
 	struct wh_loop_stats before, after;

@@ -1,4 +1,4 @@
-/* Several tasks at one socket, and what ends a call early: closing, cancelling, deadlines. */
+/* Several tasks at one socket, and what ends a call early: closing and cancelling. */
 #include <errno.h>
 #include <poll.h>
 #include <sys/uio.h>
@@ -184,68 +184,7 @@ static int close_ends_a_nonblocking_send(void *arg)
 	return nonblocking_close(send_canceled);
 }
 
-/* Deadlines */
-
-static int a_deadline_ends_each_call(void *arg)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-	struct wh_view view;
-	char byte;
-
-	(void)arg;
-	tcp_pair(pair);
-	for (int i = 0; i < 4; i++) {
-		ssize_t r = 0;
-
-		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
-		switch (i) {
-		case 0:
-			r = wh_sock_recv(pair[0], &byte, 1);
-			break;
-		case 1:
-			r = wh_sock_recv_view(pair[0], &view);
-			break;
-		case 2:
-			r = wh_sock_send(pair[0], big, BIG);
-			break;
-		case 3:
-			r = wh_fd_poll(wh_sock_fd(pair[0]), POLLIN);
-			break;
-		}
-		check_int(r, -ETIMEDOUT);
-		check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	}
-	check(wh_sock_bytes_sent(pair[0]) > 0);
-	close_both(pair);
-	return 0;
-}
-
-/* The backlog of this listener is full, so the handshake gets no answer. */
-static int a_deadline_ends_a_connect(void *arg)
-{
-	struct wh_addr addr;
-	struct wh_listener *listener;
-	struct wh_sock *socks[3] = { NULL };
-	struct wh_scope scope;
-	int r = 0, connected = 0;
-
-	(void)arg;
-	check_int(wh_addr_parse("127.0.0.1:0", &addr), 0);
-	check_int(wh_listen(&addr, &(struct wh_listen_opts){ .backlog = 1 }, &listener), 0);
-	check_int(wh_listener_addr(listener, &addr), 0);
-	while (connected < 3 && r == 0) {
-		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 50 * WH_MS });
-		r = wh_connect(&addr, &socks[connected]);
-		connected += r == 0;
-		check_int(wh_scope_close(&scope), r);
-	}
-	check_int(r, -ETIMEDOUT);
-	while (connected > 0)
-		wh_sock_close(socks[--connected]);
-	wh_listener_close(listener);
-	return 0;
-}
+/* Cancelled before */
 
 static int calls_in_a_cancelled_scope_fail_at_once(void *arg)
 {
@@ -287,8 +226,6 @@ int main(void)
 		task_test(close_ends_a_nonblocking_recv),
 		task_test(close_ends_a_nonblocking_recv_view),
 		task_test(close_ends_a_nonblocking_send),
-		task_test(a_deadline_ends_each_call),
-		task_test(a_deadline_ends_a_connect),
 		task_test(calls_in_a_cancelled_scope_fail_at_once),
 	};
 

@@ -1,7 +1,7 @@
 /*
- * The receive stream behind wh_sock_recv_view: order, end, interruption, few buffers, slow
- * consumers. What is sent is a stream of bytes whose value tells their place, so that a byte lost,
- * doubled or out of place shows.
+ * The receive stream behind wh_sock_recv_view: order, end, closing, few buffers, slow consumers;
+ * what takes time is in test_stream_sim. What is sent is a stream of bytes whose value tells their
+ * place, so that a byte lost, doubled or out of place shows.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -229,51 +229,6 @@ static int many_clients_share_few_buffers(void *arg)
 	return 0;
 }
 
-/* Of all that wait for a buffer, each gets one in the end, and none is lost when some give up. */
-static int view_or_interrupted(void *arg)
-{
-	struct wh_view view;
-	ssize_t r = wh_sock_recv_view(arg, &view);
-
-	if (r > 0)
-		wh_view_release(&view);
-	else
-		check(r == -ECANCELED || r == -ETIMEDOUT);
-	return r > 0 ? 0 : (int)r;
-}
-
-enum { PARKED = 20 };
-
-static int interruption_while_no_buffer_is_free(void *arg)
-{
-	struct wh_sock *pairs[PARKED][2];
-	struct wh_view lent[4];
-	struct wh_scope scope;
-
-	(void)arg;
-	for (int i = 0; i < PARKED; i++) {
-		sock_pair(pairs[i]);
-		check_int(wh_sock_send(pairs[i][1], "x", 1), 1);
-		if (i < 4)
-			check_int(wh_sock_recv_view(pairs[i][0], &lent[i]), 1);
-	}
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = 2 * WH_MS });
-	for (int i = 4; i < PARKED; i++)
-		wh_spawn(&scope, view_or_interrupted, pairs[i][0]);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	for (int i = 0; i < 4; i++)
-		wh_view_release(&lent[i]);
-	wh_scope_open(&scope, NULL);
-	for (int i = 4; i < PARKED; i++)
-		wh_spawn(&scope, view_or_interrupted, pairs[i][0]);
-	check_int(wh_scope_close(&scope), 0);
-	for (int i = 0; i < PARKED; i++) {
-		wh_sock_close(pairs[i][0]);
-		wh_sock_close(pairs[i][1]);
-	}
-	return 0;
-}
-
 static int recv_view_canceled(void *arg)
 {
 	struct wh_view view;
@@ -377,125 +332,6 @@ static int consumers_that_do_not_read_leave_buffers_to_others(void *arg)
 	return 0;
 }
 
-/* When buffers do not come back: two are lent all the time, which is all there are. */
-
-struct hogs {
-	struct wh_sock *pair[2];
-	struct wh_view views[2];
-};
-
-static void hog_all_buffers(struct hogs *hogs)
-{
-	sock_pair(hogs->pair);
-	for (int i = 0; i < 2; i++) {
-		check_int(wh_sock_send(hogs->pair[1], "x", 1), 1);
-		check_int(wh_sock_recv_view(hogs->pair[0], &hogs->views[i]), 1);
-	}
-}
-
-static void stop_hogging(struct hogs *hogs)
-{
-	for (int i = 0; i < 2; i++) {
-		wh_view_release(&hogs->views[i]);
-		wh_sock_close(hogs->pair[i]);
-	}
-}
-
-static int without_buffers_all_ways_to_receive_go_on(void *arg)
-{
-	struct wh_sock *pair[2];
-	struct source source = { .total = 20000, .piece_max = 900 };
-	struct wh_scope scope;
-	struct hogs hogs;
-	uint64_t place = 0;
-	uint8_t buf[300];
-	ssize_t r = 1;
-
-	(void)arg;
-	hog_all_buffers(&hogs);
-	tcp_pair(pair);
-	source.sock = pair[0];
-	wh_scope_open(&scope, NULL);
-	wh_spawn(&scope, send_stream, &source);
-	for (unsigned i = 0; r > 0; i++) {
-		struct wh_view view = { .data = buf };
-
-		/* The first call arms the stream; each memory of its own costs 20 ms. */
-		r = i % 3 ? wh_sock_recv(pair[1], buf, sizeof(buf))
-			  : wh_sock_recv_view(pair[1], &view);
-		check(r >= 0);
-		check_bytes(view.data, (size_t)r, place);
-		place += (uint64_t)r;
-		if (i % 3 == 0 && r > 0)
-			wh_view_release(&view);
-	}
-	check_int(place, source.total);
-	check_int(wh_scope_close(&scope), 0);
-	wh_sock_close(pair[0]);
-	wh_sock_close(pair[1]);
-	stop_hogging(&hogs);
-	return 0;
-}
-
-static int without_buffers_views_can_be_sent_on(void *arg)
-{
-	struct wh_sock *pair[2], *other[2];
-	struct wh_view view;
-	struct hogs hogs;
-	char buf[10];
-
-	(void)arg;
-	hog_all_buffers(&hogs);
-	sock_pair(pair);
-	sock_pair(other);
-	for (int i = 0; i < 3; i++) {
-		check_int(wh_sock_send(pair[0], "hello", 5), 5);
-		check_int(wh_sock_recv_view(pair[1], &view), 5);
-		check_int(wh_sock_send_view(other[0], &view), 5);
-		check_int(wh_sock_recv(other[1], buf, sizeof(buf)), 5);
-		check(memcmp(buf, "hello", 5) == 0);
-	}
-	for (int i = 0; i < 2; i++) {
-		wh_sock_close(pair[i]);
-		wh_sock_close(other[i]);
-	}
-	stop_hogging(&hogs);
-	return 0;
-}
-
-/* Cancelled and closed while parked, receiving into memory of its own, and with data there. */
-static int without_buffers_interruption_loses_nothing(void *arg)
-{
-	struct wh_sock *pair[2];
-	struct wh_scope scope;
-	struct wh_view view;
-	struct hogs hogs;
-
-	(void)arg;
-	hog_all_buffers(&hogs);
-	for (unsigned ms = 5; ms < 60; ms += 10) {
-		sock_pair(pair);
-		wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = ms * WH_MS });
-		check_int(wh_sock_recv_view(pair[1], &view), -ETIMEDOUT);
-		check_int(wh_scope_close(&scope), -ETIMEDOUT);
-		check_int(wh_sock_send(pair[0], "abc", 3), 3);
-		settle();
-		if (ms % 20 == 5) {
-			check_int(wh_sock_recv_view(pair[1], &view), 3);
-			wh_view_release(&view);
-		}
-		wh_scope_open(&scope, NULL);
-		wh_spawn(&scope, recv_view_canceled, pair[1]);
-		if (ms % 20 == 5)
-			settle();
-		wh_sock_close(pair[1]);
-		check(wh_scope_close(&scope) == 0);
-		wh_sock_close(pair[0]);
-	}
-	stop_hogging(&hogs);
-	return 0;
-}
-
 /* Limits */
 
 /* A receive stays armed when its task leaves, so these sockets are closed before there is room. */
@@ -551,15 +387,10 @@ int main(int argc, char **argv)
 		task_test(many_clients_share_few_buffers, .buf_count = 4, .sq_entries = 8,
 			  .cq_entries = 16),
 		task_test(all_ways_to_receive_keep_the_order, .buf_count = 2, .buf_bytes = 100),
-		task_test(interruption_while_no_buffer_is_free, .buf_count = 4),
 		task_test(closing_while_no_buffer_is_free, .buf_count = 2),
 		task_test(a_consumer_that_does_not_read_holds_its_peer_up),
 		task_test(consumers_that_do_not_read_leave_buffers_to_others),
 		task_test(consumers_that_do_not_read_leave_buffers_to_others, .buf_count = 16),
-		task_test(without_buffers_all_ways_to_receive_go_on, .buf_count = 2,
-			  .buf_bytes = 2000),
-		task_test(without_buffers_views_can_be_sent_on, .buf_count = 2),
-		task_test(without_buffers_interruption_loses_nothing, .buf_count = 2),
 		task_test(no_room_for_operations_is_an_error_not_a_hang, .ops_max = OPS),
 	};
 

@@ -207,6 +207,22 @@ static void interrupted_and_cancelled_operation_returns_canceled(void **state)
 	assert_int_equal(fake.submits[WHI_OP_READ], 1);
 }
 
+/* The interruption has woken the task, so the cancellation finds nobody waiting. */
+static void cancellation_of_an_interrupted_operation_is_not_lost(void **state)
+{
+	struct waiter waiter = { .kind = WHI_OP_READ };
+
+	(void)state;
+	fake_spawn(&loop, await_once, &waiter);
+	fake_settle(&loop);
+	fake_complete(&fake, fake_find(&fake, WHI_OP_READ), -EINTR, 0);
+	assert_int_equal(loop.backend->ops->turn(loop.backend, 0), 0);
+	wh_scope_cancel(waiter.scope);
+	fake_run(&loop);
+	assert_int_equal(waiter.result, -ECANCELED);
+	assert_int_equal(fake.submits[WHI_OP_READ], 1);
+}
+
 static int await_within_a_second(void *arg)
 {
 	struct whi_op op = { .kind = WHI_OP_READ };
@@ -401,6 +417,7 @@ int main(void)
 		LOOP_TEST(cancelled_task_goes_on_only_after_the_completion),
 		LOOP_TEST(cancelled_operation_returns_canceled),
 		LOOP_TEST(interrupted_and_cancelled_operation_returns_canceled),
+		LOOP_TEST(cancellation_of_an_interrupted_operation_is_not_lost),
 		LOOP_TEST(operation_at_its_deadline_returns_timedout),
 		LOOP_TEST(operation_that_cannot_be_cancelled_is_waited_for),
 		LOOP_TEST(operation_on_the_backlog_can_be_cancelled),

@@ -192,6 +192,63 @@ static void parking_again_goes_to_the_end_of_the_line(void **state)
 		assert_int_equal(parkers[i].order, 2 * PARKED + i);
 }
 
+static void buffers_are_scarce_until_all_were_used_some_times_without_parking(void **state)
+{
+	unsigned used = 0;
+
+	(void)state;
+	assert_int_equal(whi_bufs_open(&loop.bufs), 0);
+	assert_false(whi_bufs_scarce(&loop.bufs));
+	whi_bufs_park(&loop.bufs, &parkers[0].parked);
+	assert_true(whi_bufs_scarce(&loop.bufs));
+	assert_true(whi_bufs_awaited(&loop.bufs));
+	whi_bufs_unpark(&loop.bufs);
+	assert_false(whi_bufs_awaited(&loop.bufs));
+	for (; whi_bufs_scarce(&loop.bufs); used++) {
+		take(1);
+		give_back();
+	}
+	assert_in_range(used, 2 * COUNT, 100 * COUNT);
+}
+
+static unsigned despaired;
+
+static void despair(struct whi_parked *parked)
+{
+	(void)parked;
+	despaired++;
+}
+
+/* Only the first one has to find out by waiting that no buffer comes back. */
+static void patience_once_lost_is_not_waited_for_again(void **state)
+{
+	const uint64_t now_ns = 1000;
+
+	(void)state;
+	despaired = 0;
+	for (int i = 0; i < 3; i++)
+		parkers[i].parked.despair = despair;
+	assert_int_equal(whi_bufs_open(&loop.bufs), 0);
+	take(COUNT);
+	whi_bufs_park(&loop.bufs, &parkers[0].parked);
+	assert_int_equal(whi_bufs_patience(&loop.bufs, now_ns), WHI_BUFS_PATIENCE_NS);
+	assert_int_equal(despaired, 0);
+	whi_bufs_patience(&loop.bufs, now_ns + WHI_BUFS_PATIENCE_NS);
+	assert_int_equal(despaired, 1);
+	whi_bufs_park(&loop.bufs, &parkers[1].parked);
+	whi_bufs_patience(&loop.bufs, now_ns + WHI_BUFS_PATIENCE_NS + 1);
+	assert_int_equal(despaired, 2);
+	/* One that comes back gives new hope. */
+	give_back();
+	take(COUNT);
+	whi_bufs_park(&loop.bufs, &parkers[2].parked);
+	whi_bufs_patience(&loop.bufs, now_ns + WHI_BUFS_PATIENCE_NS + 2);
+	assert_int_equal(despaired, 2);
+	give_back();
+	whi_bufs_unpark(&loop.bufs);
+	assert_int_equal(retried, 1);
+}
+
 static void loop_retries_the_parked_in_its_turn(void **state)
 {
 	(void)state;
@@ -215,6 +272,8 @@ int main(void)
 		BUFS_TEST(first_parked_is_retried_first),
 		BUFS_TEST(as_many_are_retried_as_there_are_buffers),
 		BUFS_TEST(parking_again_goes_to_the_end_of_the_line),
+		BUFS_TEST(buffers_are_scarce_until_all_were_used_some_times_without_parking),
+		BUFS_TEST(patience_once_lost_is_not_waited_for_again),
 		BUFS_TEST(loop_retries_the_parked_in_its_turn),
 	};
 

@@ -81,34 +81,6 @@ static void failure_of_a_call_is_the_callers_business(void **state)
 	assert_int_equal(run(call_failing, NULL, 2), 0);
 }
 
-static int sleep_until_cancelled(void *arg)
-{
-	int r = wh_sleep_until(UINT64_MAX);
-
-	*(int *)arg = r;
-	return r;
-}
-
-static int call_with_timeout(void *arg)
-{
-	struct wh_scope scope;
-	int result = 0, seen_there = 0;
-
-	(void)arg;
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = WH_MS });
-	check_int(wh_loop_call(wh_loop_at(1), sleep_until_cancelled, &seen_there, &result), 0);
-	check_int(result, -ECANCELED);
-	check_int(seen_there, -ECANCELED);
-	check_int(wh_scope_close(&scope), -ETIMEDOUT);
-	return 0;
-}
-
-static void cancellation_travels_along_a_call(void **state)
-{
-	(void)state;
-	assert_int_equal(run(call_with_timeout, NULL, 2), 0);
-}
-
 static int call_when_cancelled(void *arg)
 {
 	struct wh_scope scope;
@@ -180,7 +152,6 @@ int main(void)
 		cmocka_unit_test(call_runs_on_the_other_loop_and_returns_the_result),
 		cmocka_unit_test(loop_may_call_itself),
 		cmocka_unit_test(failure_of_a_call_is_the_callers_business),
-		cmocka_unit_test(cancellation_travels_along_a_call),
 		cmocka_unit_test(call_of_a_cancelled_task_is_not_made),
 		cmocka_unit_test(cancellation_that_races_the_end_of_a_call_is_harmless),
 	};

@@ -184,6 +184,7 @@ static int endless(void *arg, struct wh_mr_bytes record, struct wh_mr_emitter *e
 	return 0;
 }
 
+/* In real time, 20 ms, since real threads are at work that would never end. */
 static int a_job_on_threads_stops_when_its_deadline_passes(void *arg)
 {
 	struct world world = { 0 };
