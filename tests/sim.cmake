@@ -11,6 +11,7 @@ add_library(whorl_scenarios OBJECT
 	sim/pipeline.c
 	sim/pipeline_worker.c
 	sim/replace.c
+	sim/replace_look.c
 	sim/scenario.c
 	sim/scenarios.c)
 target_include_directories(whorl_scenarios PRIVATE

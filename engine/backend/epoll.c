@@ -13,6 +13,7 @@
 #include "backend/epoll.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -31,12 +32,12 @@ static int grow_slots(struct whi_epoll *e)
 	if (!slots)
 		return -ENOMEM;
 	e->slots = slots;
-	slots[chunk] = whi_calloc(WHI_EPOLL_CHUNK, sizeof(struct whi_epoll_slot));
+	slots[chunk] = whi_aligned_alloc(64, WHI_EPOLL_CHUNK * sizeof(struct whi_epoll_slot));
 	if (!slots[chunk])
 		return -ENOMEM;
+	memset(slots[chunk], 0, WHI_EPOLL_CHUNK * sizeof(struct whi_epoll_slot));
 	for (uint32_t i = 0; i < WHI_EPOLL_CHUNK; i++) {
 		slots[chunk][i].e = e;
-		whi_list_init(&slots[chunk][i].link);
 		slots[chunk][i].next_free = e->slot_count + i + 1;
 	}
 	slots[chunk][WHI_EPOLL_CHUNK - 1].next_free = (uint32_t)WHI_EPOLL_NO_SLOT;
@@ -55,6 +56,7 @@ static struct whi_epoll_slot *take_slot(struct whi_epoll *e, struct whi_op *op)
 	op->slot = e->free_slot;
 	e->free_slot = slot->next_free;
 	slot->op = op;
+	whi_list_init(&slot->link);
 	slot->poll_first = false;
 	return slot;
 }

@@ -28,35 +28,38 @@ enum whi_epoll_place {
 	WHI_EPOLL_WORK,	 /* with the executor */
 };
 
-/* An operation that waits. */
+/* An operation that waits. One line of the cache. */
 struct whi_epoll_slot {
-	struct whi_op *op;
+	_Alignas(64) struct whi_op *op;
 	struct whi_epoll *e;
-	struct whi_list link;	/* on a queue, a descriptor's or the executor's */
-	struct whi_timer timer; /* the operation's, or until it is tried again */
+	union {
+		struct whi_list link;	/* on a queue, a descriptor's or the executor's */
+		struct whi_timer timer; /* the operation's, or until it is tried again */
+	};
 	uint32_t next_free;
 	uint8_t place;	 /* enum whi_epoll_place */
 	bool working;	 /* a thread has it; the executor's, under its lock */
 	bool poll_first; /* the file does not know how not to wait: ask poll(2) before trying */
 };
 
-/* A descriptor by its number. The table says what the kernel does not tell again. */
+/* A descriptor by its number. The table says what the kernel does not tell again. What a receive
+ * needs is one line of the cache. */
 struct whi_epoll_fd {
-	struct whi_list in, out, polls; /* slots, first come first served */
-	struct whi_qnode hot_link;
+	_Alignas(64) struct whi_list in, out, polls; /* slots, first come first served */
 	int fd;
 	uint32_t mask; /* events it was registered for; 0: was not */
-	bool ours;     /* cannot be closed or replaced without our knowing */
-	bool socket;   /* and is a socket: registered once, edge-triggered */
-	bool stream;   /* and one of bytes without borders */
-	bool exact;    /* and a receive that got less than it asked for has emptied it */
-	bool file;     /* and is one that epoll does not take: always ready, may wait for a disk */
-	bool shared;   /* may have other descriptors: closing does not end its registration */
-	bool nonblock; /* O_NONBLOCK is known to be set */
 	bool in_ready; /* an attempt may succeed; false: not before the next edge */
 	bool out_ready;
 	bool unsure; /* the end or an error is there, and its edge has been: not `exact` any more */
+	bool ours;   /* cannot be closed or replaced without our knowing */
+	bool socket; /* and is a socket: registered once, edge-triggered */
+	bool stream; /* and one of bytes without borders */
+	bool exact;  /* and a receive that got less than it asked for has emptied it */
 	bool hot;    /* on the list of these */
+	struct whi_qnode hot_link;
+	bool file;   /* ours, and one that epoll does not take: always ready, may wait for a disk */
+	bool shared; /* may have other descriptors: closing does not end its registration */
+	bool nonblock; /* O_NONBLOCK is known to be set */
 };
 
 struct whi_epoll_buf {
@@ -72,12 +75,11 @@ struct whi_epoll_executor {
 	unsigned queued, idle, threads;
 	bool stop;
 	pthread_t ids[WHI_EPOLL_THREADS];
-	struct whi_mpsc finished; /* operations, their results set */
 };
 
+/* What every turn touches comes first and lies together. */
 struct whi_epoll {
 	struct whi_backend base; /* must be first */
-	struct whi_backend_opts opts;
 	int epoll_fd;
 	int wake_fd; /* never read: each write is an edge */
 	bool no_pwait2;
@@ -86,26 +88,29 @@ struct whi_epoll {
 	bool starved;	       /* a receive ended for want of a buffer since one was last lent */
 	unsigned told;	       /* completions that may have made somebody ready */
 	unsigned skipped;      /* turns in a row that did not ask the kernel */
+	unsigned event_next;   /* of `events`, the one to serve next */
+	unsigned event_count;  /* and how many there are */
 	struct whi_fifo quiet; /* quiet operations that were tried */
 	struct whi_fifo done;  /* others with a result */
 	struct whi_fifo hot;   /* descriptors to be tried */
-	struct whi_wheel wheel;
+	struct whi_epoll_buf *bufs; /* a stack: the last one given is the one in the cache */
+	uint32_t buf_count;
+	uint32_t fd_chunks;
 	/* Tables, in chunks so that nothing in them moves. */
+	struct whi_epoll_fd **fds;
 	struct whi_epoll_slot **slots;
 	uint32_t slot_count;
 	uint32_t free_slot;
-	struct whi_epoll_fd **fds;
-	uint32_t fd_chunks;
-	struct whi_epoll_buf *bufs; /* a stack: the last one given is the one in the cache */
-	uint32_t buf_count;
-	struct whi_epoll_executor work;
-	unsigned event_next, event_count;
-	struct epoll_event events[WHI_EPOLL_EVENTS];
+	struct whi_backend_opts opts;
 	/* Others write these. */
-	_Alignas(64) struct whi_mpsc messages;
+	_Alignas(64) _Atomic uint32_t asleep; /* 1: waits in the kernel and must be woken */
 	_Atomic uint32_t message_count;
-	_Atomic uint32_t asleep; /* 1: waits in the kernel and must be woken */
-	struct whi_list peers;	 /* on the list of all backends of this kind */
+	struct whi_mpsc messages;
+	struct whi_mpsc finished; /* operations of the executor, their results set */
+	_Alignas(64) struct epoll_event events[WHI_EPOLL_EVENTS];
+	struct whi_wheel wheel;
+	struct whi_epoll_executor work;
+	struct whi_list peers; /* on the list of all backends of this kind */
 };
 
 static inline struct whi_epoll *whi_epoll_of(struct whi_backend *backend)
@@ -140,6 +145,10 @@ int whi_epoll_fd_wait(struct whi_epoll *e, struct whi_epoll_slot *slot);
 void whi_epoll_fd_run(struct whi_epoll *e, struct whi_epoll_fd *d);
 void whi_epoll_fd_event(struct whi_epoll *e, struct whi_epoll_fd *d, uint32_t events);
 void whi_epoll_fd_heat(struct whi_epoll *e, struct whi_epoll_fd *d);
+
+/* `d` has an event that is served in `steps` steps, from 3 down to 1: have another line on
+ * the way to its receiver. */
+void whi_epoll_fd_prefetch(const struct whi_epoll_fd *d, unsigned steps);
 
 /* The entry of `fd`; NULL: there is none yet. */
 struct whi_epoll_fd *whi_epoll_fd_find(const struct whi_epoll *e, int fd);

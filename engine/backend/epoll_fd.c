@@ -87,7 +87,8 @@ static int get(struct whi_epoll *e, int fd, struct whi_epoll_fd **ret)
 	if (!d) {
 		if (reserve_chunks(e, chunk + 1) < 0)
 			return -ENOMEM;
-		e->fds[chunk] = whi_alloc(WHI_EPOLL_CHUNK * sizeof(struct whi_epoll_fd));
+		e->fds[chunk] = whi_aligned_alloc(64,
+						  WHI_EPOLL_CHUNK * sizeof(struct whi_epoll_fd));
 		if (!e->fds[chunk])
 			return -ENOMEM;
 		for (unsigned i = 0; i < WHI_EPOLL_CHUNK; i++) {
@@ -320,6 +321,20 @@ void whi_epoll_fd_run(struct whi_epoll *e, struct whi_epoll_fd *d)
 	if (whi_unlikely(!whi_list_empty(&d->polls)))
 		run_polls(e, d);
 	watch(e, d);
+}
+
+void whi_epoll_fd_prefetch(const struct whi_epoll_fd *d, unsigned steps)
+{
+	const struct whi_epoll_slot *slot = first(&d->in);
+
+	if (!slot)
+		return;
+	if (steps == 3)
+		__builtin_prefetch(slot);
+	else if (steps == 2)
+		__builtin_prefetch(slot->op, 1);
+	else
+		__builtin_prefetch(slot->op->owner, 1);
 }
 
 /* The most frequent event by far: something to receive for somebody who receives, and nobody else

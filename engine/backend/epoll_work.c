@@ -46,7 +46,7 @@ static void *run(void *arg)
 
 		pthread_mutex_unlock(&work->lock);
 		op->result = whi_opdefs[op->kind].work(op);
-		whi_mpsc_push(&work->finished, &op->link);
+		whi_mpsc_push(&e->finished, &op->link);
 		whi_epoll_notify(e);
 		pthread_mutex_lock(&work->lock);
 	}

@@ -210,8 +210,8 @@ static void make_help(void)
 				"Faults, with their probability in storm:\n");
 	for (unsigned i = 0; i < WHI_FAULT_MAX; i++)
 		len += (size_t)snprintf(help_text + len, sizeof(help_text) - len,
-					"  %-12s %5.3f  %s\n", faults[i].name,
-					of_storm(&faults[i]), faults[i].about);
+					"  %-12s %5.3f  %s\n", faults[i].name, of_storm(&faults[i]),
+					faults[i].about);
 	whi_assert(len < sizeof(help_text));
 }
 

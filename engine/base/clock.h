@@ -8,7 +8,7 @@
 /* A deadline that never comes. */
 #define WHI_NEVER UINT64_MAX
 
-/* The time of the simulated world that this thread runs: then the engine's clock is that. NULL:
+/* The time of the simulated world that this thread runs, which is the engine's clock then. NULL:
  * none. */
 extern __attribute__((tls_model("initial-exec"))) _Thread_local const uint64_t *whi_clock_virtual;
 

@@ -270,6 +270,7 @@ int whi_stream_wait(struct whi_stream *stream)
 	if (r < 0)
 		return r;
 	stream->waiter = &receive.wait;
+	stream->op.owner = &receive.wait;
 	stream->refused = 0;
 	if (stream->state == WHI_STREAM_OFF && whi_bufs_awaited(&stream->loop->bufs))
 		park(stream);

@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
+#include "task/overflow.h"
 
 enum {
 	BUF_COUNT = 64,
@@ -397,6 +398,26 @@ static int make(struct whi_sim *sim, uint64_t seed, const struct wh_sim_opts *op
 	return r;
 }
 
+/* The whole of it, with a stack overflow of a task reported as wh_run does. */
+static int run_reporting(struct whi_sim *sim, wh_task_fn fn, void *arg,
+			 const struct wh_sim_opts *opts)
+{
+	void *alternate = NULL;
+	int r;
+
+	if (opts->run && opts->run->keep_signals)
+		return run_loops(sim, fn, arg, opts);
+	r = whi_overflow_catch();
+	if (r < 0)
+		return r;
+	r = whi_overflow_thread_init(&alternate);
+	if (r == 0)
+		r = run_loops(sim, fn, arg, opts);
+	whi_overflow_thread_fini(alternate);
+	whi_overflow_uncatch();
+	return r;
+}
+
 static int run_world(uint64_t seed, wh_task_fn fn, void *arg, const struct wh_sim_opts *opts,
 		     uint32_t rings_per_host)
 {
@@ -414,7 +435,7 @@ static int run_world(uint64_t seed, wh_task_fn fn, void *arg, const struct wh_si
 		return r;
 	mine = &sim;
 	whi_clock_virtual = &sim.world->now_ns;
-	r = run_loops(&sim, fn, arg, opts);
+	r = run_reporting(&sim, fn, arg, opts);
 	whi_clock_virtual = NULL;
 	mine = NULL;
 	whi_world_free(sim.world);

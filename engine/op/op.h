@@ -101,7 +101,7 @@ struct whi_op {
 		uint32_t moved; /* bytes so far, of one that goes on: attempts start there */
 	};
 	void (*done)(struct whi_op *op);
-	void *owner;	       /* for `done` */
+	void *owner;	       /* for `done`, which touches it: a backend may prefetch it */
 	struct whi_qnode link; /* the backend's, while it keeps the operation back */
 	union {
 		struct {

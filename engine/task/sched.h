@@ -24,7 +24,7 @@ struct whi_sched {
 	struct whi_scope root;
 	struct whi_stack_pool stacks;
 	struct whi_stack_pool *stacks_from; /* where they go in the end; NULL: nowhere */
-	size_t stack_bytes; /* of a task that does not ask */
+	size_t stack_bytes;		    /* of a task that does not ask */
 	uint32_t tasks_live;
 	uint32_t tasks_max;
 	uint64_t now_ns; /* as of the last whi_sched_advance */

@@ -12,38 +12,16 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <whorl/file.h>
 
-#include "sim/scenario.h"
+#include "sim/replace.h"
 
-enum {
-	HOST = 1,
-	CRASHES = 4,
-	BODY_MAX = 20000,
-	PIECE_MAX = 6000,
-	VERSIONS_MAX = 4096,
-	FILE_MAX = BODY_MAX + 16,
-};
+enum { HOST = 1, CRASHES = 4, PIECE_MAX = 6000, VERSIONS_MAX = 4096 };
 
 #define CALM_NS (1 * WH_SEC)
-#define NAME "/current"
 #define TEMPORARY "/next"
 #define FOLDER "/"
-
-struct head {
-	uint64_t version;
-	uint64_t len;
-};
-
-struct store {
-	uint64_t begun, acked; /* versions, from 1 on; 0: none */
-	bool stop;
-	bool skips_sync, skips_folder; /* the planted bugs */
-};
 
 /* Replacing */
 
@@ -61,7 +39,8 @@ static int sync_folder(void)
 
 static int write_version(struct wh_file *file, uint64_t version)
 {
-	const struct head head = { .version = version, .len = between(0, BODY_MAX) };
+	const struct replace_head head = { .version = version,
+					   .len = between(0, REPLACE_BODY_MAX) };
 	uint8_t buf[PIECE_MAX];
 	ssize_t r = wh_file_write(file, &head, sizeof(head), 0);
 
@@ -90,7 +69,7 @@ static int replace(const struct store *store, uint64_t version)
 	if (r == 0)
 		r = closed;
 	if (r == 0)
-		r = wh_path_rename(TEMPORARY, NAME, 0);
+		r = wh_path_rename(TEMPORARY, REPLACE_NAME, 0);
 	if (r == 0 && !store->skips_folder)
 		r = sync_folder();
 	return r;
@@ -112,62 +91,14 @@ static int writer(void *arg)
 
 /* Looking */
 
-static ssize_t read_whole(struct wh_file *file, uint8_t *buf)
-{
-	size_t got = 0;
-	ssize_t r;
-
-	while ((r = wh_file_read(file, buf + got, FILE_MAX + 1 - got, got)) > 0)
-		got += (size_t)r;
-	return r < 0 ? r : (ssize_t)got;
-}
-
-static int judge(const struct store *store, uint64_t acked, const uint8_t *buf, size_t len)
-{
-	struct head head;
-
-	if (len < sizeof(head))
-		return wh_sim_fail("the file is cut: %zu bytes", len);
-	memcpy(&head, buf, sizeof(head));
-	if (head.version < acked || head.version > store->begun)
-		return wh_sim_fail("version %ju where %ju was acknowledged and %ju begun",
-				   (uintmax_t)head.version, (uintmax_t)acked,
-				   (uintmax_t)store->begun);
-	if (head.len != len - sizeof(head))
-		return wh_sim_fail("version %ju has %zu bytes instead of %ju",
-				   (uintmax_t)head.version, len - sizeof(head),
-				   (uintmax_t)head.len);
-	if (pattern_match(head.version, 0, buf + sizeof(head), len - sizeof(head)) < head.len)
-		return wh_sim_fail("version %ju is damaged", (uintmax_t)head.version);
-	return 0;
-}
-
-static int look(const struct store *store, uint8_t *buf)
-{
-	uint64_t acked = store->acked;
-	struct wh_file *file;
-	ssize_t len;
-	int r = wh_file_open(NAME, O_RDONLY, 0, &file);
-
-	if (r == -ENOENT && acked == 0)
-		return 0;
-	if (r == -ENOENT)
-		return wh_sim_fail("no file, where version %ju was acknowledged", (uintmax_t)acked);
-	if (documented(CALL_FILE, r) < 0)
-		return r;
-	len = documented(CALL_FILE, read_whole(file, buf));
-	wh_file_close(file);
-	return len < 0 ? (int)len : judge(store, acked, buf, (size_t)len);
-}
-
 /* Until it has seen the file once; a crash may be in the way. */
 static int reader(void *arg)
 {
-	uint8_t *buf = malloc(FILE_MAX + 1);
+	uint8_t *buf = malloc(REPLACE_FILE_MAX + 1);
 	int r = buf ? -EAGAIN : -ENOMEM;
 
 	while (buf && r < 0 && r != -EBADMSG && wh_cancelled() == 0) {
-		r = look(arg, buf);
+		r = replace_look(arg, buf);
 		if (r < 0)
 			pause_up_to(10 * WH_MS);
 	}

@@ -3,6 +3,7 @@
 than 80,000 in all, and fewer with sanitizers. The line of each says what ran, how fast, and the
 hash over its traces."""
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
@@ -10,7 +11,7 @@ from harness import BUILD, equal, main, run, test  # noqa: E402
 
 SCENARIOS = ("chat", "echo", "emfile", "executor", "pipeline", "replace")
 SEEDS = {"calm": 100, "net": 2500, "disk": 2500, "kernel": 2500, "memory": 1500, "storm": 5000,
-         "hostile": 3000}
+         "hostile": 3000, "kernel,late=0.3,cancel_late=0.8,nomore=0.3,overflow=0.3": 1000}
 SANITIZED = 8  # times as many without
 
 
@@ -24,7 +25,8 @@ def seeds_pass(scenario, profile, count):
         done = run("sim", "--seeds", f"1-{count}", "--faults", profile, scenario)
         print(done.stdout, done.stderr, end="", flush=True)
         equal(done.returncode, 0, "status")
-    passes.__name__ = f"{count}_seeds_of_{scenario}_pass_with_{profile}_faults"
+    words = re.sub(r"[^a-z0-9.]+", "_", profile)
+    passes.__name__ = f"{count}_seeds_of_{scenario}_pass_with_{words}_faults"
     test(passes)
 
 

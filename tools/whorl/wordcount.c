@@ -359,8 +359,8 @@ static int say_failed(const struct command *command)
 	}
 	if (err == -EINVAL) {
 		cli_error(
-			"wordcount: no instruction set is called '%s' here (avx512, avx2 and sse2 on "
-			"x86-64, neon on aarch64, scalar on any)",
+			"wordcount: no instruction set is called '%s' here (avx512, avx2, sse2 on "
+			"x86-64; neon on aarch64; scalar on any)",
 			command->config.isa ? command->config.isa : getenv("WHORL_ISA"));
 		return EXIT_USAGE;
 	}

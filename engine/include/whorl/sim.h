@@ -38,13 +38,13 @@ enum { WH_SIM_HOSTS_MAX = 64, WH_SIM_TEXT_MAX = 1024 };
 
 /* What became of a run. */
 struct wh_sim_report {
-	int result;		/* of the first task */
-	uint64_t trace_hash;	/* over every operation, completion, fault and their times */
-	uint64_t duration_ns;	/* virtual */
-	uint64_t events;	/* of the world */
-	uint64_t ops;		/* submitted */
-	uint64_t decisions;	/* places at which a fault could have been */
-	uint32_t faults_count;	/* faults that were */
+	int result;		    /* of the first task */
+	uint64_t trace_hash;	    /* over every operation, completion, fault and their times */
+	uint64_t duration_ns;	    /* virtual */
+	uint64_t events;	    /* of the world */
+	uint64_t ops;		    /* submitted */
+	uint64_t decisions;	    /* places at which a fault could have been */
+	uint32_t faults_count;	    /* faults that were */
 	char text[WH_SIM_TEXT_MAX]; /* what was violated and where, for a person; "" if nothing */
 };
 
@@ -70,8 +70,9 @@ struct wh_sim_opts {
 	 * the n-th decision is a fault depends on the seed and on n, not on the others. */
 	const uint64_t *only;
 	size_t only_count;
-	/* Limits of each host: stack_bytes, tasks_max, buf_count (default here: 64)...; its loops,
-	 * pin, keep_signals, backend and what concerns the ring are ignored. */
+	/* Limits of each host: stack_bytes, tasks_max, buf_count (default here: 64)...; and
+	 * keep_signals, which leaves SIGSEGV alone. Its loops, pin, backend and what concerns the
+	 * ring are ignored. */
 	const struct wh_run_opts *run;
 	/* Called for every line of the trace, and for every fault. May be NULL. */
 	void (*trace)(void *arg, const char *line);

@@ -11,6 +11,7 @@
 #include <whorl/file.h>
 
 #include "loop/loop.h"
+#include "support/child.h"
 #include "support/sim_test.h"
 
 enum { PORT = 80 };
@@ -218,6 +219,39 @@ static int jobs_run_at_virtual_times_and_waiting_ones_are_cancelled(void *arg)
 	return 0;
 }
 
+/* Small frames, so that none steps over the guard. */
+__attribute__((noinline)) static int recurse(int depth)
+{
+	volatile char frame[256];
+
+	frame[0] = (char)depth;
+	if (depth < 0)
+		return 0;
+	return recurse(depth + 1) + frame[0];
+}
+
+static int overflow(void *arg)
+{
+	(void)arg;
+	return recurse(0);
+}
+
+static void run_overflow(void *arg)
+{
+	(void)arg;
+	wh_sim_run(1, overflow, NULL, NULL);
+}
+
+static void overflow_names_the_task(void **state)
+{
+	struct child child;
+
+	(void)state;
+	run_child(&child, run_overflow, NULL);
+	assert_int_equal(child.signal, SIGSEGV);
+	assert_non_null(strstr(child.text, "task 'main' overflowed its stack of 65536 bytes"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -226,6 +260,7 @@ int main(void)
 		sim_test(signal_ends_one_host, .opts.hosts = 2, .seeds = 5),
 		sim_test(child_exits_in_virtual_time, .seeds = 5),
 		sim_test(jobs_run_at_virtual_times_and_waiting_ones_are_cancelled),
+		cmocka_unit_test(overflow_names_the_task),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
