@@ -1,6 +1,6 @@
 /*
  * The io_uring backend. A turn is one io_uring_enter that submits what was queued and waits, then
- * a walk over the completions.
+ * a walk over the completions, which uring_reap.c has.
  *
  * Invariants
  * 1. user_data of an operation is a slot's index and generation. A slot is freed at its operation's
@@ -22,28 +22,12 @@
 #include <unistd.h>
 
 #include "backend/uring_selftest.h"
+#include "backend/uring_slot.h"
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/clock.h"
 
-/* The two highest bits of user_data say what the rest is. */
-#define TAG_MASK (3ull << 62)
-#define TAG_OP (0ull << 62)	 /* generation (29 bits) and index (32) of a slot */
-#define TAG_PEER (1ull << 62)	 /* the address of a backend that we tried to wake */
-#define TAG_MESSAGE (2ull << 62) /* a message from another ring: 62 bits of its data */
-#define TAG_WAKE (3ull << 62)	 /* our wake_fd was read, or another ring woke us */
-#define CANCEL_BIT (1ull << 61)	 /* with TAG_OP: the cancellation of that operation failed */
-
-enum {
-	SLOTS_MIN = 256,
-	GENERATION_MASK = (1u << 29) - 1,
-	NO_SLOT = -1,
-	RECEIVES_MAX = 32,  /* of one socket in a row */
-	ERESTART_MIN = 512, /* include/linux/errno.h, which is not for user space */
-};
-
-/* The result of a quiet operation as long as no completion says otherwise. */
-#define QUIET_SUCCESS INT32_MIN
+enum { SLOTS_MIN = 256 };
 
 /* How long closing waits before it looks again. */
 #define DRAIN_STEP_NS (10 * WH_MS)
@@ -71,45 +55,11 @@ static int grow_slots(struct whi_uring *u)
 		return -ENOMEM;
 	for (uint32_t i = u->slot_count; i < count; i++)
 		slots[i] = (struct whi_uring_slot){ .next_free = i + 1 };
-	slots[count - 1].next_free = (uint32_t)NO_SLOT;
+	slots[count - 1].next_free = (uint32_t)WHI_NO_SLOT;
 	u->free_slot = u->slot_count;
 	u->slots = slots;
 	u->slot_count = count;
 	return 0;
-}
-
-static int take_slot(struct whi_uring *u, struct whi_op *op)
-{
-	struct whi_uring_slot *slot;
-	int r;
-
-	if (whi_unlikely(u->free_slot == (uint32_t)NO_SLOT)) {
-		r = grow_slots(u);
-		if (r < 0)
-			return r;
-	}
-	slot = &u->slots[u->free_slot];
-	op->slot = u->free_slot;
-	u->free_slot = slot->next_free;
-	slot->op = op;
-	u->base.stats.inflight++;
-	return 0;
-}
-
-static void free_slot(struct whi_uring *u, uint32_t index)
-{
-	struct whi_uring_slot *slot = &u->slots[index];
-
-	slot->op = NULL;
-	slot->generation = (slot->generation + 1) & GENERATION_MASK;
-	slot->next_free = u->free_slot;
-	u->free_slot = index;
-	u->base.stats.inflight--;
-}
-
-static uint64_t user_data_of(const struct whi_uring *u, const struct whi_op *op)
-{
-	return TAG_OP | (uint64_t)u->slots[op->slot].generation << 32 | op->slot;
 }
 
 /* Submission */
@@ -144,41 +94,61 @@ static int enter(struct whi_uring *u, unsigned wait_count, uint64_t timeout_ns)
 			       sizeof(arg));
 }
 
-/* NULL if the queue is full and the kernel takes nothing now: it wants completions reaped. */
+/* The next entry, all zero. NULL: the queue is full. As io_uring_get_sqe, but for one kind of ring:
+ * entries of 64 bytes, and no thread of the kernel's that takes them by itself. */
+static inline struct io_uring_sqe *try_entry(struct whi_uring *u)
+{
+	struct io_uring_sq *sq = &u->ring.sq;
+	struct io_uring_sqe *sqe;
+
+	if (whi_unlikely(sq->sqe_tail - IO_URING_READ_ONCE(*sq->khead) >= sq->ring_entries))
+		return NULL;
+	sqe = &sq->sqes[sq->sqe_tail++ & sq->ring_mask];
+	memset(sqe, 0, sizeof(*sqe));
+	return sqe;
+}
+
+/* NULL: the kernel takes nothing now, it wants completions reaped. */
 static whi_cold struct io_uring_sqe *make_room(struct whi_uring *u)
 {
 	enter(u, 0, 0);
-	return io_uring_get_sqe(&u->ring);
+	return try_entry(u);
 }
 
-static struct io_uring_sqe *get_sqe(struct whi_uring *u)
+struct io_uring_sqe *whi_uring_entry(struct whi_uring *u)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	struct io_uring_sqe *sqe = try_entry(u);
 
 	return whi_likely(sqe) ? sqe : make_room(u);
 }
 
-static void prepare(const struct whi_uring *u, const struct whi_op *op, struct io_uring_sqe *sqe)
+static inline void prepare(const struct whi_uring *u, const struct whi_op *op,
+			   struct io_uring_sqe *sqe)
 {
 	whi_opdefs[op->kind].prep(op, sqe);
 	if (whi_unlikely(u->plain))
 		whi_uring_plain_prep(u, op, sqe);
-	sqe->user_data = user_data_of(u, op);
+	sqe->user_data = whi_uring_user_data(u, op);
 }
 
-static void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_sqe *sqe)
+void whi_uring_prepare(const struct whi_uring *u, const struct whi_op *op, struct io_uring_sqe *sqe)
 {
 	prepare(u, op, sqe);
+}
+
+static inline void fill_entry(struct whi_uring *u, struct whi_op *op, struct io_uring_sqe *sqe)
+{
+	whi_op_enter(op, WHI_OP_INFLIGHT);
+	u->base.stats.submitted++;
+	prepare(u, op, sqe);
 	if (op->kind == WHI_OP_MESSAGE)
-		sqe->off = TAG_MESSAGE | op->message.data;
+		sqe->off = WHI_TAG_MESSAGE | op->message.data;
 	if (op->quiet) {
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 		op->sq_index = u->ring.sq.sqe_tail;
-		op->result = QUIET_SUCCESS;
+		op->result = WHI_QUIET_SUCCESS;
 		whi_fifo_push(&u->quiet, &op->link);
 	}
-	whi_op_enter(op, WHI_OP_INFLIGHT);
-	u->base.stats.submitted++;
 }
 
 /* The kernel's io_uring has no such operation. What a ring would refuse is refused here too. */
@@ -191,34 +161,48 @@ static int without_ring(const struct whi_uring *u, const struct whi_op *op)
 	return def->instant ? whi_op_attempt(op) : -EOPNOTSUPP;
 }
 
-static void uring_submit(struct whi_backend *backend, struct whi_op *op)
+/* It cannot be queued: it completes here. Above all, a descriptor can still be closed. */
+static whi_cold void complete_unqueued(struct whi_uring *u, struct whi_op *op, int error)
 {
-	struct whi_uring *u = uring_of(backend);
 	const struct whi_opdef *def = &whi_opdefs[op->kind];
-	struct io_uring_sqe *sqe = NULL;
-	int r;
+	bool at_once = def->instant || !u->supported[def->opcode];
 
-	op->cancel_wanted = false;
 	whi_op_enter(op, WHI_OP_QUEUED);
-	if (whi_unlikely(!u->supported[def->opcode])) {
-		whi_op_complete(op, without_ring(u, op), 0);
-		return;
-	}
-	r = take_slot(u, op);
-	if (whi_unlikely(r < 0)) {
-		/* Above all, a descriptor can still be closed. */
-		if (def->instant)
-			r = without_ring(u, op);
-		whi_op_complete(op, r, 0);
-		return;
-	}
-	/* Behind others that wait for room, so that operations start in the order asked for. */
-	if (whi_likely(whi_fifo_empty(&u->backlog)))
-		sqe = get_sqe(u);
-	if (whi_likely(sqe))
+	whi_op_complete(op, at_once ? without_ring(u, op) : error, 0);
+}
+
+/* Behind others that wait for room, so that operations start in the order asked for. */
+static whi_cold void queue(struct whi_uring *u, struct whi_op *op)
+{
+	struct io_uring_sqe *sqe = whi_fifo_empty(&u->backlog) ? make_room(u) : NULL;
+
+	if (sqe)
 		fill_entry(u, op, sqe);
 	else
 		whi_fifo_push(&u->backlog, &op->link);
+}
+
+static void uring_submit(struct whi_backend *backend, struct whi_op *op)
+{
+	struct whi_uring *u = uring_of(backend);
+	struct io_uring_sqe *sqe = NULL;
+	int r = 0;
+
+	op->cancel_wanted = false;
+	if (whi_unlikely(u->free_slot == (uint32_t)WHI_NO_SLOT))
+		r = grow_slots(u);
+	if (whi_unlikely(r < 0 || !u->supported[whi_opdefs[op->kind].opcode])) {
+		complete_unqueued(u, op, r);
+		return;
+	}
+	whi_uring_slot_take(u, op);
+	whi_op_enter(op, WHI_OP_QUEUED);
+	if (whi_likely(whi_fifo_empty(&u->backlog)))
+		sqe = try_entry(u);
+	if (whi_likely(sqe))
+		fill_entry(u, op, sqe);
+	else
+		queue(u, op);
 }
 
 static int uring_perform(struct whi_backend *backend, struct whi_op *op)
@@ -229,13 +213,13 @@ static int uring_perform(struct whi_backend *backend, struct whi_op *op)
 
 static bool queue_cancel(struct whi_uring *u, const struct whi_op *op)
 {
-	struct io_uring_sqe *sqe = get_sqe(u);
+	struct io_uring_sqe *sqe = whi_uring_entry(u);
 
 	if (!sqe)
 		return false;
-	io_uring_prep_cancel64(sqe, user_data_of(u, op), 0);
+	io_uring_prep_cancel64(sqe, whi_uring_user_data(u, op), 0);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	sqe->user_data = CANCEL_BIT | user_data_of(u, op);
+	sqe->user_data = WHI_CANCEL_BIT | whi_uring_user_data(u, op);
 	return true;
 }
 
@@ -253,11 +237,11 @@ static void uring_cancel(struct whi_backend *backend, struct whi_op *op)
 		u->cancels_deferred = true;
 }
 
-static void flush_backlog(struct whi_uring *u)
+static whi_cold void flush_backlog(struct whi_uring *u)
 {
 	while (!whi_fifo_empty(&u->backlog)) {
 		struct whi_op *op = whi_container_of(u->backlog.head, struct whi_op, link);
-		struct io_uring_sqe *sqe = op->cancel_wanted ? NULL : get_sqe(u);
+		struct io_uring_sqe *sqe = op->cancel_wanted ? NULL : whi_uring_entry(u);
 
 		if (!sqe && !op->cancel_wanted)
 			return;
@@ -265,7 +249,7 @@ static void flush_backlog(struct whi_uring *u)
 		if (sqe) {
 			fill_entry(u, op, sqe);
 		} else {
-			free_slot(u, op->slot);
+			whi_uring_slot_free(u, op->slot);
 			whi_op_complete(op, -ECANCELED, 0);
 			/* Somebody is ready now: this turn must not wait. */
 			u->hurried = true;
@@ -290,13 +274,13 @@ static void flush_cancels(struct whi_uring *u)
 
 static void arm_wake(struct whi_uring *u)
 {
-	struct io_uring_sqe *sqe = get_sqe(u);
+	struct io_uring_sqe *sqe = whi_uring_entry(u);
 
 	u->wake_armed = sqe != NULL;
 	if (!sqe)
 		return;
 	io_uring_prep_read(sqe, u->wake_fd, &u->wake_value, sizeof(u->wake_value), 0);
-	sqe->user_data = TAG_WAKE;
+	sqe->user_data = WHI_TAG_WAKE;
 }
 
 static void uring_hurry(struct whi_backend *backend)
@@ -321,195 +305,17 @@ static void uring_wake_from(struct whi_backend *backend, struct whi_backend *fro
 	struct io_uring_sqe *sqe = NULL;
 
 	if (sender->supported[IORING_OP_MSG_RING])
-		sqe = get_sqe(sender);
+		sqe = whi_uring_entry(sender);
 	if (!sqe) {
 		uring_wake(backend);
 		return;
 	}
-	io_uring_prep_msg_ring(sqe, u->ring.ring_fd, 0, TAG_WAKE | 1, 0);
+	io_uring_prep_msg_ring(sqe, u->ring.ring_fd, 0, WHI_TAG_WAKE | 1, 0);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	sqe->user_data = TAG_PEER | (uint64_t)(uintptr_t)backend;
+	sqe->user_data = WHI_TAG_PEER | (uint64_t)(uintptr_t)backend;
 }
 
-/* Completions */
-
-static unsigned flags_of(const struct io_uring_cqe *cqe)
-{
-	unsigned flags = 0;
-
-	if (cqe->flags & IORING_CQE_F_MORE)
-		flags |= WHI_OP_MORE;
-	if (cqe->flags & IORING_CQE_F_BUFFER)
-		flags |= WHI_OP_BUFFER;
-	if (cqe->flags & IORING_CQE_F_SOCK_NONEMPTY)
-		flags |= WHI_OP_SOCK_MORE;
-	return flags;
-}
-
-/* NULL: it has completed. */
-static struct whi_op *find_op(const struct whi_uring *u, uint64_t user_data)
-{
-	uint32_t index = (uint32_t)user_data;
-	struct whi_op *op = index < u->slot_count ? u->slots[index].op : NULL;
-
-	return whi_likely(op && user_data == user_data_of(u, op)) ? op : NULL;
-}
-
-static void cancel_failed(struct whi_uring *u, const struct io_uring_cqe *cqe)
-{
-	const struct whi_op *op = find_op(u, cqe->user_data & ~CANCEL_BIT);
-
-	if (op && cqe->res == -ENOENT)
-		u->cancels_missed = true;
-}
-
-/* A worker thread that was interrupted lets the kernel's own "restart the system call" out. */
-static int32_t result_of(const struct io_uring_cqe *cqe)
-{
-	return whi_unlikely(cqe->res <= -ERESTART_MIN) ? -EINTR : cqe->res;
-}
-
-static void end_op(struct whi_uring *u, struct whi_op *op, int32_t result, unsigned flags)
-{
-	free_slot(u, op->slot);
-	whi_op_complete(op, result, flags);
-}
-
-/* A socket that was polled for a receive can be read: again and again, as the kernel would. */
-static void receive_polled(struct whi_uring *u, struct whi_op *op)
-{
-	struct io_uring_sqe *sqe;
-	bool empty = false;
-
-	for (int i = 0; i < RECEIVES_MAX && !empty && !op->cancel_wanted; i++) {
-		unsigned flags = 0;
-		int32_t r = whi_uring_plain_recv(u, op, &flags, &empty);
-
-		if (r == -EAGAIN)
-			continue;
-		if (r <= 0 || op->once) {
-			end_op(u, op, r, flags);
-			return;
-		}
-		/* It may ask for the operation's end, which then is not found in the kernel. */
-		whi_op_complete(op, r, flags | WHI_OP_MORE);
-	}
-	sqe = op->cancel_wanted ? NULL : get_sqe(u);
-	if (sqe)
-		prepare(u, op, sqe);
-	else
-		end_op(u, op, op->cancel_wanted ? -ECANCELED : -EINTR, 0);
-}
-
-static whi_cold void complete_plainly(struct whi_uring *u, struct whi_op *op, int32_t result,
-				      unsigned flags)
-{
-	struct io_uring_sqe *sqe = NULL;
-
-	if (whi_uring_plain_polls(u, op) && result >= 0) {
-		receive_polled(u, op);
-		return;
-	}
-	/* In the queue before anybody hears of the result, so that asking for its end finds it. */
-	if (whi_uring_plain_repeats(u, op) && result >= 0 && !op->cancel_wanted)
-		sqe = get_sqe(u);
-	if (sqe)
-		prepare(u, op, sqe);
-	if (sqe || (flags & WHI_OP_MORE))
-		whi_op_complete(op, result, flags | WHI_OP_MORE);
-	else
-		end_op(u, op, result, flags);
-}
-
-static void complete_op(struct whi_uring *u, const struct io_uring_cqe *cqe)
-{
-	uint32_t index = (uint32_t)cqe->user_data;
-	struct whi_op *op = find_op(u, cqe->user_data);
-	unsigned flags = flags_of(cqe);
-	int32_t result = result_of(cqe);
-
-	if (whi_unlikely(!op)) {
-		u->base.stats.stale++;
-		return;
-	}
-	u->base.stats.completions++;
-	if (op->quiet) {
-		op->result = result;
-		return;
-	}
-	op->buffer = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-	if (whi_unlikely(u->plain)) {
-		complete_plainly(u, op, result, flags);
-		return;
-	}
-	if (!(cqe->flags & IORING_CQE_F_MORE))
-		free_slot(u, index);
-	whi_op_complete(op, result, flags);
-}
-
-static void dispatch(struct whi_uring *u, const struct io_uring_cqe *cqe)
-{
-	switch (cqe->user_data & TAG_MASK) {
-	case TAG_OP:
-		if (whi_unlikely(cqe->user_data & CANCEL_BIT))
-			cancel_failed(u, cqe);
-		else
-			complete_op(u, cqe);
-		break;
-	case TAG_PEER:
-		/* Only failures arrive. */
-		uring_wake((struct whi_backend *)(uintptr_t)(cqe->user_data & ~TAG_MASK));
-		break;
-	case TAG_MESSAGE:
-		if (u->opts.on_message)
-			u->opts.on_message(u->opts.arg, cqe->user_data & ~TAG_MASK, cqe->res);
-		break;
-	case TAG_WAKE:
-		if (cqe->user_data == TAG_WAKE)
-			u->wake_armed = false;
-		break;
-	}
-}
-
-static void reap(struct whi_uring *u)
-{
-	struct io_uring_cq *cq = &u->ring.cq;
-	unsigned head = *cq->khead, tail = io_uring_smp_load_acquire(cq->ktail);
-
-	for (; head != tail; head++) {
-		/* A copy: `done` may enter the kernel, which then may reuse the entry. */
-		struct io_uring_cqe cqe = cq->cqes[head & cq->ring_mask];
-
-		io_uring_smp_store_release(cq->khead, head + 1);
-		dispatch(u, &cqe);
-	}
-}
-
-/* Reap, and complete the quiet operations that the kernel has tried: it posts what did not succeed
- * before it lets us see their entries as consumed. So what is consumed is looked at before the
- * completions are, and counts for nothing while some of them still wait outside of the queue. */
-static void reap_all(struct whi_uring *u)
-{
-	bool overflowed = IO_URING_READ_ONCE(*u->ring.sq.kflags) & IORING_SQ_CQ_OVERFLOW;
-	uint32_t consumed = io_uring_smp_load_acquire(u->ring.sq.khead);
-
-	reap(u);
-	if (whi_unlikely(overflowed)) {
-		u->base.stats.cq_overflows++;
-		u->hurried = true;
-		return;
-	}
-	while (!whi_fifo_empty(&u->quiet)) {
-		struct whi_op *op = whi_container_of(u->quiet.head, struct whi_op, link);
-		int32_t result = op->result;
-
-		if ((int32_t)(consumed - op->sq_index) < 0)
-			break;
-		whi_fifo_pop(&u->quiet);
-		free_slot(u, op->slot);
-		whi_op_complete(op, result == QUIET_SUCCESS ? (int32_t)op->rw.len : result, 0);
-	}
-}
+/* Turns */
 
 static bool kernel_has_more(const struct whi_uring *u)
 {
@@ -538,7 +344,7 @@ static int uring_turn(struct whi_backend *backend, uint64_t timeout_ns)
 	else if (io_uring_sq_ready(&u->ring) || kernel_has_more(u))
 		r = enter(u, 0, 0);
 	u->hurried = false;
-	reap_all(u);
+	whi_uring_reap(u);
 	if (whi_unlikely(missed))
 		flush_cancels(u);
 	/* Timed out, interrupted, or the kernel wanted its completions reaped first: go on. */
@@ -582,7 +388,7 @@ static int uring_open(const struct whi_backend_opts *opts, struct whi_backend **
 		return -ENOMEM;
 	u->base.ops = &whi_backend_uring;
 	u->opts = *opts;
-	u->free_slot = (uint32_t)NO_SLOT;
+	u->free_slot = (uint32_t)WHI_NO_SLOT;
 	r = whi_uring_features_off(opts->uring_off, &u->off);
 	if (r < 0)
 		goto err_free;
@@ -626,7 +432,7 @@ static void drain(struct whi_uring *u)
 		if (u->cancels_deferred || u->cancels_missed)
 			flush_cancels(u);
 		enter(u, 1, DRAIN_STEP_NS);
-		reap_all(u);
+		whi_uring_reap(u);
 	}
 }
 

@@ -37,6 +37,20 @@ struct whi_uring {
 	struct whi_uring_bufs *plain_bufs; /* instead of `bufs`, without buffer rings */
 };
 
+/* The result of a quiet operation as long as no completion says otherwise. */
+#define WHI_QUIET_SUCCESS INT32_MIN
+
+/* uring.c: the next entry, all zero. NULL: the queue is full, and the kernel takes nothing until
+ * completions are reaped. */
+struct io_uring_sqe *whi_uring_entry(struct whi_uring *u);
+
+/* Fill in `sqe` for `op`, which has a slot. */
+void whi_uring_prepare(const struct whi_uring *u, const struct whi_op *op,
+		       struct io_uring_sqe *sqe);
+
+/* uring_reap.c: turn everything that has completed into results of operations. */
+void whi_uring_reap(struct whi_uring *u);
+
 /* uring_setup.c: the ring itself, with the best profile that the kernel takes. -EOPNOTSUPP: the
  * kernel's io_uring lacks something that cannot be done without. */
 int whi_uring_ring_open(struct whi_uring *u);

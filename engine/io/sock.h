@@ -36,3 +36,12 @@ int whi_sock_set(int fd, int level, int name, int value);
 
 /* Without waiting: for one that was never used. */
 void whi_sock_discard(struct wh_sock *sock);
+
+/* A task has left a call on a socket that is closing: let the closer go on if it was the last. */
+void whi_sock_left(struct wh_sock *sock);
+
+/* sock_send.c: `done` of view_op. */
+void whi_sock_view_sent(struct whi_op *op);
+
+/* Suspend until no view is pending, cancelled or not. */
+void whi_sock_drain_views(struct wh_sock *sock);

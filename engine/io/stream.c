@@ -174,10 +174,12 @@ static ssize_t take_own(struct whi_stream *stream, void **ret_data, uint16_t *re
 
 void whi_stream_give(struct wh_loop *loop, void *data, uint16_t index)
 {
-	if (whi_unlikely(index == WHI_BUF_NONE))
-		whi_free(data);
-	else
+	if (whi_likely(index < loop->bufs.count)) {
 		whi_bufs_give(&loop->bufs, index);
+	} else {
+		whi_assert(index == WHI_BUF_NONE);
+		whi_free(data);
+	}
 }
 
 ssize_t whi_stream_take(struct whi_stream *stream, void **ret_data, uint16_t *ret_index)

@@ -78,10 +78,10 @@ enum whi_op_state {
 	WHI_OP_DONE,
 };
 
-/* What came with a completion besides the result. */
+/* What came with a completion besides the result. Numbered as io_uring's own. */
 enum whi_op_flags {
-	WHI_OP_MORE = 1,      /* further completions of this multishot operation follow */
-	WHI_OP_BUFFER = 2,    /* `buffer` holds the data */
+	WHI_OP_BUFFER = 1,    /* `buffer` holds the data */
+	WHI_OP_MORE = 2,      /* further completions of this multishot operation follow */
 	WHI_OP_SOCK_MORE = 4, /* the socket has more data already */
 };
 

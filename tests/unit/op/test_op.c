@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "support/child.h"
 #include "support/task_test.h"
@@ -81,10 +82,15 @@ static void attempts_report_errors_as_negative_errno(void **state)
 	(void)state;
 	for (unsigned kind = 0; kind < WHI_OP_MAX; kind++) {
 		struct whi_op op = { .kind = (uint8_t)kind, .fd = -1, .socket.domain = -1 };
+		struct statx statx;
 		siginfo_t info;
 
 		if (!whi_opdefs[kind].attempt)
 			continue;
+		if (kind == WHI_OP_STATX) {
+			op.path.path = "";
+			op.path.statx = &statx;
+		}
 		if (kind == WHI_OP_WAITID)
 			op.wait.info = &info;
 		if (kind == WHI_OP_PIDFD_OPEN)
