@@ -3,10 +3,13 @@
 add_library(whorl_scenarios OBJECT
 	sim/chat.c
 	sim/chat_server.c
+	sim/corners.c
+	sim/corners_stream.c
 	sim/echo.c
 	sim/echo_server.c
 	sim/emfile.c
 	sim/executor.c
+	sim/executor_minder.c
 	sim/executor_worker.c
 	sim/pipeline.c
 	sim/pipeline_worker.c

@@ -79,6 +79,7 @@ enum whi_sim_fault {
 	WHI_FAULT_REORDER,     /* completions of different operations change places */
 	WHI_FAULT_CANCEL_LATE, /* a cancellation misses at first */
 	WHI_FAULT_NOMORE,      /* a multishot operation ends with a success */
+	WHI_FAULT_EMPTY,       /* a receive that ends takes a buffer for nothing */
 	WHI_FAULT_OVERFLOW,    /* the completion queue overflows */
 	WHI_FAULT_STALL,       /* an operation waits until it is cancelled, or calm */
 	WHI_FAULT_PAUSE,       /* a loop does not get to run */

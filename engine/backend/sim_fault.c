@@ -41,6 +41,8 @@ static const struct fault faults[WHI_FAULT_MAX] = {
 		.kernel = 0.2 },
 	[WHI_FAULT_NOMORE] = { "nomore", "a multishot operation ends with a success",
 		.kernel = 0.05 },
+	[WHI_FAULT_EMPTY] = { "empty", "a receive ends, and takes a buffer for nothing",
+		.kernel = 0.3, .memory = 0.1 },
 	[WHI_FAULT_OVERFLOW] = { "overflow", "the completion queue overflows",
 		.kernel = 0.05 },
 	[WHI_FAULT_STALL] = { "stall", "an operation waits until cancelled, or for calm" },

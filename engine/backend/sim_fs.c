@@ -355,7 +355,7 @@ int whi_simfs_rename(struct whi_simfs *fs, const char *from, const char *to, uns
 	if (r < 0 || old.inode == new.inode)
 		return r;
 	/* check_names has seen to it. */
-	whi_assert(old.inode);
+	whi_assert(old.inode && (new.inode || !exchange));
 	change = whi_simfs_change_new(old.inode, exchange ? NULL : new.inode);
 	change->placed[1] = exchange ? whi_simfs_ref(new.inode) : NULL;
 	change->is_move = true;

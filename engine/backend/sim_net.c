@@ -220,16 +220,16 @@ static bool recv_multi_once(struct whi_sim_sock *sock, struct whi_sim_req *req)
 	return more;
 }
 
-/* Kernels have been seen to hand out a buffer with the end of a stream, with nothing in it. */
+/* Kernels have been seen to hand out a buffer with nothing in it. */
 static void end_multi(struct whi_sim_req *req, int result)
 {
 	const struct whi_sim_buf *buf = NULL;
 
 	whi_list_remove(&req->link);
-	if (result == 0 && whi_rng_below(&req->world->net_rng, 2))
+	if (req->ring->buf_count && whi_sim_strike(req->world, WHI_FAULT_EMPTY, req))
 		buf = whi_sim_buf_take(req->ring);
 	if (buf)
-		whi_sim_post_buffer(req, 0, WHI_OP_BUFFER, buf->index);
+		whi_sim_post_buffer(req, result, WHI_OP_BUFFER, buf->index);
 	else
 		whi_sim_post(req, result, 0);
 }

@@ -115,7 +115,10 @@ static void sim_submit(struct whi_backend *backend, struct whi_op *op)
 	whi_op_enter(op, WHI_OP_QUEUED);
 	ring->world->ops++;
 	if (ring->slots_used >= ring->opts.ops_max) {
-		whi_op_complete(op, without_request(ring, op), 0);
+		int r = without_request(ring, op);
+
+		whi_sim_trace_done(ring->host, op, r, 0);
+		whi_op_complete(op, r, 0);
 		return;
 	}
 	req = whi_sim_req_new(ring, op);

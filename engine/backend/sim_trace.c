@@ -1,6 +1,7 @@
 /*
  * The trace: everything that happens is folded into the world's hash, and written out as text if
- * somebody listens. The hash takes numbers only, never text: it costs a few instructions an event.
+ * somebody listens. The hash takes what happens, not the text made of it: a few instructions an
+ * event.
  */
 #include <stdio.h>
 
@@ -22,6 +23,12 @@ static void line(struct whi_world *world, const struct whi_sim_host *host, const
 static bool listens(const struct whi_world *world)
 {
 	return world->opts->trace && !world->over;
+}
+
+static void hash_text(struct whi_world *world, const char *text)
+{
+	for (const char *c = text; *c; c++)
+		whi_sim_hash(world, (uint64_t)*c);
 }
 
 static void hash_op(const struct whi_sim_host *host, const struct whi_op *op, uint64_t more)
@@ -69,6 +76,7 @@ void whi_sim_trace_fault(struct whi_world *world, const struct wh_sim_fault *fau
 
 	whi_sim_hash(world, world->now_ns);
 	whi_sim_hash(world, fault->decision);
+	hash_text(world, fault->name);
 	if (world->over)
 		return;
 	if (world->opts->on_fault)
@@ -92,8 +100,7 @@ void whi_sim_note(struct whi_world *world, const struct whi_sim_host *host, cons
 	char text[128];
 
 	whi_sim_hash(world, world->now_ns);
-	for (const char *c = what; *c; c++)
-		whi_sim_hash(world, (uint64_t)*c);
+	hash_text(world, what);
 	whi_sim_hash(world, a);
 	whi_sim_hash(world, b);
 	if (!listens(world))

@@ -18,7 +18,7 @@ static int status_of(const siginfo_t *info)
 
 static int collect(int pidfd, int *ret_status)
 {
-	siginfo_t info;
+	siginfo_t info = { 0 };
 	struct whi_op op = { .kind = WHI_OP_WAITID, .fd = pidfd, .wait.info = &info };
 	int r = whi_perform(&op);
 

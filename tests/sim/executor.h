@@ -9,6 +9,8 @@ enum {
 	EXECUTOR_JOBS = 40,
 };
 
+#define EXECUTOR_CALM_NS (1 * WH_SEC)
+
 struct job_request {
 	uint64_t job;
 	uint64_t offload; /* 1: on a thread of the worker, 0: in the task */
@@ -28,6 +30,16 @@ struct supervisor {
 	bool down[EXECUTOR_WORKERS + 1]; /* the host is not to be used */
 	bool believes_late;		 /* the planted bug: an answer counts, however late */
 };
+
+/* Of a worker's program, on the supervisor's host. */
+struct keeper {
+	struct supervisor *supervisor;
+	uint32_t host;
+	struct wh_scope *program; /* that it runs in; NULL: it does not run */
+};
+
+/* Ends a worker's program, or its host, as its process ends; `arg` is a struct keeper. */
+int executor_mind(void *arg);
 
 static inline uint64_t job_result(uint64_t job)
 {

@@ -16,7 +16,7 @@ bool planted(const void *arg, const char *name)
 
 static const char *const call_names[CALLS] = {
 	[CALL_CONNECT] = "wh_connect", [CALL_LISTEN] = "wh_listen", [CALL_RECV] = "a receive",
-	[CALL_SEND] = "a send",	       [CALL_FILE] = "a file call",
+	[CALL_SEND] = "a send",	       [CALL_FILE] = "a file call", [CALL_POLL] = "wh_fd_poll",
 };
 
 enum { ERRORS_MAX = 12 };
@@ -30,6 +30,7 @@ static const int call_errors[CALLS][ERRORS_MAX] = {
 	[CALL_LISTEN] = { EADDRINUSE, EMFILE, ENFILE, ENOMEM, ENOBUFS },
 	[CALL_RECV] = { ECONNRESET, ENOTCONN, ENOMEM, ENOBUFS, EHOSTUNREACH, ENETUNREACH },
 	[CALL_SEND] = { EPIPE, ECONNRESET, ENOTCONN, ENOMEM, ENOBUFS, EHOSTUNREACH, ENETUNREACH },
+	[CALL_POLL] = { ENOMEM, ENOBUFS },
 	[CALL_FILE] = { EIO, ENOSPC, EDQUOT, ENOMEM, EMFILE, ENFILE, ENOBUFS },
 };
 
@@ -92,20 +93,26 @@ int dial(uint32_t host, uint16_t port, struct wh_sock **ret)
 	return (int)documented(CALL_CONNECT, wh_connect(&addr, ret));
 }
 
-int listen_on(uint16_t port, struct wh_listener **ret)
+int listen_at(const struct wh_addr *addr, struct wh_listener **ret)
 {
-	struct wh_addr addr;
 	int r;
 
-	wh_sim_addr(wh_loop_index(wh_loop_self()), port, &addr);
 	for (;;) {
-		r = (int)documented(CALL_LISTEN, wh_listen(&addr, NULL, ret));
+		r = (int)documented(CALL_LISTEN, wh_listen(addr, NULL, ret));
 		if (r == 0 || r == -ECANCELED || r == -ETIMEDOUT)
 			return r;
 		r = wh_sleep(RETRY_NS);
 		if (r < 0)
 			return r;
 	}
+}
+
+int listen_on(uint16_t port, struct wh_listener **ret)
+{
+	struct wh_addr addr;
+
+	wh_sim_addr(wh_loop_index(wh_loop_self()), port, &addr);
+	return listen_at(&addr, ret);
 }
 
 int recv_exactly(struct wh_sock *sock, void *buf, size_t len)

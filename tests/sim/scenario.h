@@ -18,8 +18,8 @@
 #include <whorl/sock.h>
 #include <whorl/task.h>
 
-extern const struct wh_sim_scenario sim_chat, sim_echo, sim_emfile, sim_executor, sim_pipeline,
-	sim_replace;
+extern const struct wh_sim_scenario sim_chat, sim_corners, sim_echo, sim_emfile, sim_executor,
+	sim_pipeline, sim_replace;
 
 /* With a bug planted. */
 extern const struct wh_sim_scenario sim_chat_hole, sim_echo_short, sim_executor_twice,
@@ -29,7 +29,7 @@ extern const struct wh_sim_scenario sim_chat_hole, sim_echo_short, sim_executor_
 bool planted(const void *arg, const char *name);
 
 /* Calls whose errors a scenario checks. */
-enum call { CALL_CONNECT, CALL_LISTEN, CALL_RECV, CALL_SEND, CALL_FILE, CALLS };
+enum call { CALL_CONNECT, CALL_LISTEN, CALL_RECV, CALL_SEND, CALL_FILE, CALL_POLL, CALLS };
 
 /* Returns `result`. If it is an error that `call` does not document, the run has failed. */
 ssize_t documented(enum call call, ssize_t result);
@@ -50,7 +50,9 @@ int pause_up_to(uint64_t max_ns);
 /* Connect to `port` of `host`, with documented errors. */
 int dial(uint32_t host, uint16_t port, struct wh_sock **ret);
 
-/* Listen on `port` of the calling host; tries for as long as it lacks descriptors and the like. */
+/* Listen at `addr`, or on `port` of the calling host; tries for as long as it lacks descriptors and
+ * the like. */
+int listen_at(const struct wh_addr *addr, struct wh_listener **ret);
 int listen_on(uint16_t port, struct wh_listener **ret);
 
 /* Receive exactly `len` bytes. 0; -EPIPE: the stream has ended; other errors as wh_sock_recv. */

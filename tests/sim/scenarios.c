@@ -5,6 +5,7 @@ extern const struct wh_sim_scenario *const sim_scenarios[];
 
 const struct wh_sim_scenario *const sim_scenarios[] = {
 	&sim_chat,
+	&sim_corners,
 	&sim_echo,
 	&sim_emfile,
 	&sim_executor,

@@ -52,7 +52,8 @@ def compiled(path, source, *options):
 @test
 def the_list_has_scenarios_and_faults():
     text = passes("--list")
-    for word in ("echo", "pipeline", "chat", "replace", "executor", "emfile", "short", "reset"):
+    for word in ("echo", "pipeline", "chat", "corners", "replace", "executor", "emfile", "short",
+                 "reset"):
         check(re.search(rf"^\s+{word}\b", text, re.MULTILINE), f"no {word!r} in:", text)
 
 
@@ -88,7 +89,7 @@ def the_hash_over_all_seeds_depends_on_neither_processes_nor_their_number():
 
 @test
 def a_seed_alone_has_the_same_trace_in_every_process():
-    for scenario in ("chat", "echo", "emfile", "executor", "pipeline", "replace"):
+    for scenario in ("chat", "corners", "echo", "emfile", "executor", "pipeline", "replace"):
         traces = {run("sim", "--seeds", "7", "--trace", scenario).stdout for _ in range(2)}
         equal(len(traces), 1, scenario, "traces")
 

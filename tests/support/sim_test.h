@@ -13,7 +13,8 @@
 
 /* Faults that a program must not notice, because the engine is to deal with them. */
 #define SIM_HIDDEN                                                                                 \
-	"late=0.1,reorder=0.2,cancel_late=0.2,nomore=0.1,overflow=0.05,short=0.1,disk_slow=0.01"
+	"late=0.1,reorder=0.2,cancel_late=0.2,nomore=0.1,overflow=0.05,short=0.1,empty=0.2,"       \
+	"disk_slow=0.01"
 
 struct sim_test {
 	wh_task_fn fn;

@@ -224,6 +224,31 @@ static int sender_waits_for_a_reader_that_is_late(void *arg)
 	return 0;
 }
 
+/* As a program without wh_sock_send would see it, which goes on by itself. */
+static int send_of_all_that_waits_may_end_short(void *arg)
+{
+	static char buf[1 << 20];
+	struct whi_op op = { .kind = WHI_OP_SEND };
+	struct wh_sock *sock;
+	ssize_t sent;
+
+	(void)arg;
+	start_server(read_late);
+	check_int(dial(&sock), 0);
+	op.fd = wh_sock_fd(sock);
+	op.rw.buf = buf;
+	op.rw.len = sizeof(buf);
+	op.rw.flags = MSG_WAITALL;
+	sent = whi_await(&op);
+	check(sent > 0 && (size_t)sent < sizeof(buf));
+	check_int(wh_sock_send(sock, buf, sizeof(buf) - (size_t)sent), sizeof(buf) - (size_t)sent);
+	check_int(wh_sock_shutdown(sock, SHUT_WR), 0);
+	check_int(wh_sock_recv(sock, buf, 1), 0);
+	wh_sock_close(sock);
+	stop_server();
+	return 0;
+}
+
 static int bandwidth_takes_time(void *arg)
 {
 	const struct wh_sim_link link = { .latency_ns = WH_MS, .bytes_per_s = BYTES };
@@ -531,6 +556,7 @@ int main(void)
 		sim_test(half_closed_connection_still_receives, hidden),
 		sim_test(closing_with_unread_bytes_resets, hidden),
 		sim_test(sender_waits_for_a_reader_that_is_late, hidden),
+		sim_test(send_of_all_that_waits_may_end_short, two_hosts, .opts.faults = "short=1"),
 		sim_test(bandwidth_takes_time, two_hosts),
 		sim_test(nobody_listens_means_refused, two_hosts),
 		sim_test(two_listeners_on_a_port_conflict, two_hosts),

@@ -12,7 +12,7 @@
 enum { PERIOD = 251 };
 
 /* What a stream must hide, but for short transfers, which these tests would see. */
-#define FAULTS "late=0.1,reorder=0.2,cancel_late=0.2,nomore=0.1,overflow=0.05"
+#define FAULTS "late=0.1,reorder=0.2,cancel_late=0.2,nomore=0.1,overflow=0.05,empty=0.2"
 
 /* The byte at `place` of the stream. */
 static uint8_t byte_at(uint64_t place)
@@ -232,6 +232,37 @@ static int without_buffers_interruption_loses_nothing(void *arg)
 	return 0;
 }
 
+/* A connection that is closed, or reset as one is that leaves bytes unread. */
+static void see_the_end(bool reset)
+{
+	struct wh_sock *pair[2];
+	struct wh_view view;
+
+	sim_pair(pair);
+	check_int(wh_sock_send(pair[0], "abc", 3), 3);
+	check_int(wh_sock_recv_view(pair[1], &view), 3);
+	wh_view_release(&view);
+	if (reset)
+		check_int(wh_sock_send(pair[1], "x", 1), 1);
+	sim_pause(WH_MS);
+	wh_sleep(WH_MS);
+	wh_sock_close(pair[0]);
+	check_int(wh_sock_recv_view(pair[1], &view), reset ? -ECONNRESET : 0);
+	wh_sock_close(pair[1]);
+}
+
+static int buffers_that_come_with_an_end_are_given_back(void *arg)
+{
+	struct wh_loop_stats stats;
+
+	(void)arg;
+	for (unsigned i = 0; i < 10; i++)
+		see_the_end(i % 2);
+	wh_loop_stats(&stats);
+	check_int(stats.bufs_exhausted, 0);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -243,6 +274,8 @@ int main(void)
 			 .opts.faults = FAULTS),
 		sim_test(without_buffers_interruption_loses_nothing, .run.buf_count = 2,
 			 .opts.faults = FAULTS),
+		sim_test(buffers_that_come_with_an_end_are_given_back, .run.buf_count = 2,
+			 .opts.faults = "empty=1"),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

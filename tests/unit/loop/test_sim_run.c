@@ -169,7 +169,7 @@ static void another_process_has_the_same_runs(void **state)
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= 3; seed++) {
-		snprintf(command, sizeof(command), "/proc/%d/exe hash %ju", (int)getpid(),
+		snprintf(command, sizeof(command), "%s hash %ju", program_invocation_name,
 			 (uintmax_t)seed);
 		other = popen(command, "r");
 		assert_non_null(other);
