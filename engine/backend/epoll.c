@@ -5,10 +5,9 @@
  *
  * Invariants
  * 1. A pending operation has a slot and waits in the place that it names, or has none and is on
- *    `quiet` or `done` with its result: then it can be cancelled no more.
- * 2. `done` functions are called in turns only, from whi_epoll_tell.
- * 3. A quiet operation is tried when it is submitted. Nobody waits for its success unless
- *    `hurried`, so that telling it does not keep a turn from sleeping.
+ *    `done` with its result: then it can be cancelled no more.
+ * 2. `done` functions are called in turns only, from whi_epoll_tell; but for a quiet operation that
+ *    succeeds when it is submitted, which is when it is tried.
  */
 #include "backend/epoll.h"
 
@@ -158,6 +157,21 @@ static void submit_waiting(struct whi_epoll *e, struct whi_op *op)
 		whi_epoll_finish(e, op, r);
 }
 
+/* One that took everything is over while all it touches is still in the cache. */
+static void submit_quiet(struct whi_epoll *e, struct whi_op *op)
+{
+	int result = whi_opdefs[op->kind].attempt(op);
+
+	e->base.stats.tries++;
+	if (whi_likely(result == (ssize_t)op->rw.len)) {
+		e->base.stats.inflight--;
+		e->base.stats.completions++;
+		whi_op_complete(op, result, 0);
+		return;
+	}
+	whi_epoll_finish(e, op, result);
+}
+
 static void epoll_submit(struct whi_backend *backend, struct whi_op *op)
 {
 	struct whi_epoll *e = whi_epoll_of(backend);
@@ -174,9 +188,7 @@ static void epoll_submit(struct whi_backend *backend, struct whi_op *op)
 	e->base.stats.inflight++;
 	e->base.stats.submitted++;
 	if (op->quiet) {
-		e->base.stats.tries++;
-		op->result = def->attempt(op);
-		whi_fifo_push(&e->quiet, &op->link);
+		submit_quiet(e, op);
 	} else if (def->instant) {
 		whi_epoll_finish(e, op, whi_epoll_instant(e, op));
 	} else if (op->kind == WHI_OP_NOP) {
@@ -200,8 +212,6 @@ static void epoll_cancel(struct whi_backend *backend, struct whi_op *op)
 	if (op->cancel_wanted || !whi_opdefs[op->kind].cancellable)
 		return;
 	op->cancel_wanted = true;
-	/* Whoever cancels waits, be it for a success. */
-	e->hurried |= op->quiet;
 	if (op->slot == (uint32_t)WHI_EPOLL_NO_SLOT)
 		return;
 	whi_op_enter(op, WHI_OP_CANCELLING);

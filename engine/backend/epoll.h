@@ -84,15 +84,14 @@ struct whi_epoll {
 	int wake_fd; /* never read: each write is an edge */
 	bool no_pwait2;
 	/* A turn's. */
-	bool hurried;	       /* somebody waits for a quiet operation */
-	bool starved;	       /* a receive ended for want of a buffer since one was last lent */
-	unsigned told;	       /* completions that may have made somebody ready */
-	unsigned skipped;      /* turns in a row that did not ask the kernel */
-	unsigned event_next;   /* of `events`, the one to serve next */
-	unsigned event_count;  /* and how many there are */
-	struct whi_fifo quiet; /* quiet operations that were tried */
-	struct whi_fifo done;  /* others with a result */
-	struct whi_fifo hot;   /* descriptors to be tried */
+	bool hurried;	      /* the next turn must not sleep */
+	bool starved;	      /* a receive ended for want of a buffer since one was last lent */
+	unsigned told;	      /* completions that may have made somebody ready */
+	unsigned skipped;     /* turns in a row that did not ask the kernel */
+	unsigned event_next;  /* of `events`, the one to serve next */
+	unsigned event_count; /* and how many there are */
+	struct whi_fifo done; /* operations with a result */
+	struct whi_fifo hot;  /* descriptors to be tried */
 	struct whi_epoll_buf *bufs; /* a stack: the last one given is the one in the cache */
 	uint32_t buf_count;
 	uint32_t fd_chunks;

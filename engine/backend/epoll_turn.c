@@ -40,23 +40,6 @@ static void tell_list(struct whi_epoll *e, struct whi_fifo *list)
 	}
 }
 
-/* That all was sent is news to nobody who does not hurry. */
-static void tell_quiet(struct whi_epoll *e)
-{
-	struct whi_qnode *node = e->quiet.head;
-
-	e->quiet = (struct whi_fifo){ 0 };
-	while (node) {
-		struct whi_op *op = whi_container_of(node, struct whi_op, link);
-		bool news = e->hurried || op->result < 0 || (size_t)op->result != op->rw.len;
-		unsigned told = e->told + news;
-
-		node = node->next;
-		whi_epoll_tell(e, op, op->result, 0);
-		e->told = told;
-	}
-}
-
 static void tell_finished(struct whi_epoll *e)
 {
 	struct whi_qnode *node;
@@ -101,8 +84,7 @@ static int wait_events(struct whi_epoll *e, uint64_t timeout_ns)
 
 static bool busy(const struct whi_epoll *e)
 {
-	return e->told || !whi_fifo_empty(&e->done) || !whi_fifo_empty(&e->hot) ||
-	       !whi_fifo_empty(&e->quiet);
+	return e->told || !whi_fifo_empty(&e->done) || !whi_fifo_empty(&e->hot);
 }
 
 static uint64_t patience(const struct whi_epoll *e, uint64_t timeout_ns)
@@ -215,7 +197,6 @@ int whi_epoll_turn(struct whi_backend *backend, uint64_t timeout_ns)
 	int r;
 
 	e->told = 0;
-	tell_quiet(e);
 	tell_list(e, &e->done);
 	run_hot(e);
 	if (e->hurried)

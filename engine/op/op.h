@@ -8,9 +8,10 @@
  * 2. `result` is the kernel's: >= 0, or -errno.
  * 3. A quiet send is tried once, without waiting for room in the socket, in the next turn at the
  *    latest. If it took everything it costs no completion of the kernel's; the backend knows all
- *    the same and completes it. Otherwise its result says how far it came, or -EAGAIN.
- * 4. `done` is called for every completion, from the loop's own stack: it must not suspend. In its
- *    last call the state is DONE, and the operation may be used again or go away.
+ *    the same and completes it, at once where it tries at once. Otherwise its result says how far
+ *    it came, or -EAGAIN.
+ * 4. `done` is called for every completion and must not suspend. In its last call the state is
+ *    DONE, and the operation may be used again or go away.
  */
 #pragma once
 
