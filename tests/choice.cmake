@@ -1,13 +1,13 @@
 # Which backend and which kernel features are used, and what the rings and the process may do.
 whorl_engine_tests(backend refusal selftest)
-whorl_engine_tests(loop choice restrict:concurrent)
+whorl_engine_tests(loop choice restrict)
 
 # The same tests with each kernel feature turned off that the engine would use.
 foreach(off bufring multirecv multiaccept msgring)
 	foreach(test listener serve sock stream cross)
 		add_test(NAME test_${test}_without_${off} COMMAND test_${test})
 		set_tests_properties(test_${test}_without_${off} PROPERTIES
-			ENVIRONMENT WHORL_URING_OFF=${off} LABELS "backend;concurrent"
+			ENVIRONMENT WHORL_URING_OFF=${off} LABELS backend
 			SKIP_RETURN_CODE 77 TIMEOUT 300)
 	endforeach()
 endforeach()

@@ -5,8 +5,8 @@
 # Not repeated: what never opens a backend; what runs on the fake or the simulated one;
 # test_selftest and test_restrict, which are about io_uring's features; test_command, test_gdb and
 # the tests of choosing a backend, which name backends themselves.
-whorl_test(test_process LABELS io concurrent SOURCES unit/io/test_process.c support/task_test.c)
-whorl_engine_tests(backend epoll:concurrent)
+whorl_test(test_process LABELS io SOURCES unit/io/test_process.c support/task_test.c)
+whorl_engine_tests(backend epoll)
 
 # whorl_epoll_test(<name> <command>...)
 function(whorl_epoll_test name)

@@ -35,5 +35,5 @@ target_link_libraries(test_torture PRIVATE
 foreach(backend uring epoll)
 	add_test(NAME test_torture_${backend} COMMAND test_torture ${backend} ${scale})
 	set_tests_properties(test_torture_${backend} PROPERTIES
-		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS "fault;concurrent")
+		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS fault)
 endforeach()

@@ -10,7 +10,7 @@ import struct
 import time
 
 from harness import (Server, Skip, WHORL, check, echoes, equal, folder, limit, main, receive, run,
-                     says, test)
+                     says, tell, test)
 
 NOBODY = 65534
 KIB = 1024
@@ -174,7 +174,7 @@ def with_less_it_says_so_once():
                 for client in clients:
                     client.sendall(b"hello")
                 served = [answer(client) for client in clients]
-                server.process.terminate()
+                tell(server.process)
                 err = server.process.communicate()[1]
                 check(served == [b"hello"] * 3 or err.count("ulimit -l") == 1, kib, served, err)
 

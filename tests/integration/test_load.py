@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 
-from harness import WHORL, Server, check, equal, folder, main, run, says, test
+from harness import WHORL, Server, check, equal, folder, main, run, says, tell, test
 
 BRIEF = ("--duration", "0.3", "--warmup", "0.1")
 
@@ -152,7 +152,7 @@ def an_interrupt_prints_what_was_measured():
                                     "--warmup", "0.1", "--json"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(0.7)
-        process.send_signal(signal.SIGINT)
+        tell(process, signal.SIGINT)
         out, err = process.communicate(timeout=20)
         equal(process.returncode, 1, err)
         check(json.loads(out)["requests"] > 0, out)

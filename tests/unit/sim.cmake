@@ -19,5 +19,5 @@ endforeach()
 
 foreach(test sim_hosts sim_run)
 	whorl_test(test_${test} SOURCES unit/loop/test_${test}.c
-		LABELS loop sim concurrent LIBRARIES whorl_sim_test_support)
+		LABELS loop sim LIBRARIES whorl_sim_test_support)
 endforeach()

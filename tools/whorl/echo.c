@@ -2,6 +2,7 @@
  * whorl echo: sends back what it receives. One listener a loop; the kernel spreads connections.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,47 +145,100 @@ static int serve(struct wh_listener *listener)
 	return r;
 }
 
-/* On every loop but the first. TCP: a listener of its own, the kernel spreads connections. Unix:
- * there is one socket, which all accept from. */
-static int serve_too(void *arg)
-{
-	const int *first_fd = arg;
-	const struct wh_listen_opts opts = { .reuse_port = true };
-	struct wh_listener *listener;
-	int r;
-
-	if (config.addr.storage.ss_family == AF_UNIX)
-		r = wh_listen_fd(dup(*first_fd), &listener);
-	else
-		r = wh_listen(&config.addr, &opts, &listener);
-	return r < 0 ? cannot_listen(r) : serve(listener);
-}
-
 struct other {
 	struct wh_loop *loop;
 	int first_fd;
+	struct wh_listener *listener; /* until it is served */
 };
 
-static int run_other(void *arg)
+static int share(int first_fd, struct wh_listener **ret)
+{
+	int fd = fcntl(first_fd, F_DUPFD_CLOEXEC, 0);
+	int r = fd < 0 ? -errno : wh_listen_fd(fd, ret);
+
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r;
+}
+
+/* On every loop but the first. TCP: a listener of its own, the kernel spreads connections. Unix:
+ * there is one socket, which all accept from. */
+static int listen_too(void *arg)
 {
 	struct other *other = arg;
+	const struct wh_listen_opts opts = { .reuse_port = true };
+	int r;
+
+	if (config.addr.storage.ss_family == AF_UNIX)
+		r = share(other->first_fd, &other->listener);
+	else
+		r = wh_listen(&config.addr, &opts, &other->listener);
+	return r < 0 ? cannot_listen(r) : 0;
+}
+
+static int serve_too(void *arg)
+{
+	struct other *other = arg;
+	struct wh_listener *listener = other->listener;
+
+	other->listener = NULL;
+	return serve(listener);
+}
+
+static int close_too(void *arg)
+{
+	wh_listener_close(arg);
+	return 0;
+}
+
+static int on_its_loop(const struct other *other, wh_task_fn fn, void *arg)
+{
 	int result = 0;
-	int r = wh_loop_call(other->loop, serve_too, &other->first_fd, &result);
+	int r = wh_loop_call(other->loop, fn, arg, &result);
 
 	return r < 0 ? r : result;
 }
 
-static int spawn_others(struct wh_scope *scope, struct other *others, int first_fd)
+static int run_other(void *arg)
+{
+	return on_its_loop(arg, serve_too, arg);
+}
+
+/* Before any is served, or clients could take the descriptors that the others need. */
+static int listen_others(struct other *others, int first_fd)
 {
 	for (unsigned i = 1; i < wh_loop_count(); i++) {
 		int r;
 
-		others[i] = (struct other){ wh_loop_at(i), first_fd };
-		r = wh_spawn(scope, run_other, &others[i]);
+		others[i] = (struct other){ .loop = wh_loop_at(i), .first_fd = first_fd };
+		r = on_its_loop(&others[i], listen_too, &others[i]);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+static int spawn_others(struct wh_scope *scope, struct other *others)
+{
+	for (unsigned i = 1; i < wh_loop_count(); i++) {
+		int r = wh_spawn(scope, run_other, &others[i]);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Those that were not served. */
+static void close_others(struct other *others)
+{
+	struct wh_scope scope;
+
+	wh_scope_open(&scope, &(struct wh_scope_opts){ .shield = true });
+	for (unsigned i = 1; i < wh_loop_count(); i++)
+		if (others[i].listener)
+			on_its_loop(&others[i], close_too, others[i].listener);
+	wh_scope_close(&scope);
 }
 
 static void announce(const struct wh_listener *listener)
@@ -229,13 +283,16 @@ static int serve_all(void *arg)
 	}
 	announce(listener);
 	wh_scope_open(&scope, NULL);
-	r = spawn_others(&scope, others, wh_listener_fd(listener));
+	r = listen_others(others, wh_listener_fd(listener));
+	if (r == 0)
+		r = spawn_others(&scope, others);
 	if (r == 0)
 		r = serve(listener);
 	else
 		wh_listener_close(listener);
 	wh_scope_cancel(&scope);
 	wh_scope_close(&scope);
+	close_others(others);
 	return r;
 }
 

@@ -48,7 +48,6 @@ static const int allowed[] = {
 	SCMP_SYS(write),
 	SCMP_SYS(writev),
 	SCMP_SYS(close),
-	SCMP_SYS(dup),
 	SCMP_SYS(fcntl),
 	SCMP_SYS(fstat),
 	SCMP_SYS(lseek),

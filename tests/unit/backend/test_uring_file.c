@@ -94,11 +94,17 @@ static void openat_of_nothing_fails(void **state)
 static void openat_can_be_cancelled(void **state)
 {
 	struct ring_op op = path_op(WHI_OP_OPENAT, other);
+	int r;
 
 	(void)state;
 	assert_int_equal(mkfifo(other, 0600), 0);
 	op.op.path.flags = O_RDONLY | O_CREAT;
-	assert_in_set(ring_run_cancelled(&op), ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
+	r = ring_run_cancelled(&op);
+	/* epoll's threads open it without waiting, perhaps before they are told not to. */
+	if (strcmp(ring_ops()->name, "epoll") == 0 && r >= 0)
+		assert_int_equal(close(r), 0);
+	else
+		assert_in_set(r, ((unsigned long[]){ -ECANCELED, -EINTR }), 2);
 }
 
 /* read, write */

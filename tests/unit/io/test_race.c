@@ -16,7 +16,7 @@
 
 #include "support/task_test.h"
 
-enum { ROUNDS = 10000, TURNS_MAX = 4 };
+enum { ROUNDS = TEST_ROUNDS, TURNS_MAX = 4 };
 
 static uint64_t seed;
 

@@ -8,7 +8,7 @@
 #include "io/stream.h"
 #include "support/fake_backend.h"
 
-enum { BUFS = 32, CHAIN_MAX = 16, RACES = 10000 };
+enum { BUFS = 32, CHAIN_MAX = 16, RACES = TEST_ROUNDS };
 
 static struct wh_loop loop;
 static struct fake fake;

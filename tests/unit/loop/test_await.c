@@ -7,7 +7,7 @@
 
 #include "support/fake_backend.h"
 
-enum { RACES = 10000 };
+enum { RACES = TEST_ROUNDS };
 
 static struct wh_loop loop;
 static struct fake fake;

@@ -11,7 +11,7 @@
 #include "base/alloc.h"
 #include "support/bare_sched.h"
 
-enum { MANY = 40000 };
+enum { MANY = 4 * TEST_ROUNDS };
 
 static char trace[64];
 
@@ -382,7 +382,7 @@ static int spawn_many(enum whi_guard guard)
 	return wh_scope_close(&scope);
 }
 
-static int forty_thousand_tasks_with_guard_markers(void *arg)
+static int many_tasks_with_guard_markers(void *arg)
 {
 	(void)arg;
 	/* Where the kernel has none the pool itself falls back to the next kind. */
@@ -390,13 +390,13 @@ static int forty_thousand_tasks_with_guard_markers(void *arg)
 }
 
 /* More than the process may have mappings: the rest fall back to canaries. */
-static int forty_thousand_tasks_with_protected_guards(void *arg)
+static int many_tasks_with_protected_guards(void *arg)
 {
 	(void)arg;
 	return spawn_many(WHI_GUARD_MPROTECT);
 }
 
-static int forty_thousand_tasks_with_canaries(void *arg)
+static int many_tasks_with_canaries(void *arg)
 {
 	(void)arg;
 	return spawn_many(WHI_GUARD_CANARY);
@@ -423,9 +423,9 @@ int main(void)
 		bare_test(sleep_zero_only_yields),
 		bare_test(sleepers_wake_in_order_of_their_deadlines),
 		bare_test(sleep_without_end_is_ended_by_cancellation),
-		bare_test(forty_thousand_tasks_with_guard_markers),
-		bare_test(forty_thousand_tasks_with_protected_guards),
-		bare_test(forty_thousand_tasks_with_canaries),
+		bare_test(many_tasks_with_guard_markers),
+		bare_test(many_tasks_with_protected_guards),
+		bare_test(many_tasks_with_canaries),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
