@@ -71,9 +71,12 @@ def says(done, status, *words):
 
 def tell(process, number=signal.SIGTERM):
     """Send a process a signal that it handles."""
+    # ThreadSanitizer keeps a signal with the task it came to until that task next calls the C
+    # library, which may be never: let all come to rest first, and then end the loop's wait.
+    if under_tsan():
+        time.sleep(0.2)
     process.send_signal(number)
     if under_tsan():
-        # It runs a handler at the next C library call: end a wait that the signal came before.
         time.sleep(0.05)
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGCONT)
