@@ -1,7 +1,7 @@
 /*
  * Backends: where operations go and completions come from. A loop owns one and is the only thread
- * to call it, `wake` excepted. Completions are delivered in `turn`, but for an operation that cannot
- * even be queued, or a quiet one that is over at once: these may complete inside `submit`.
+ * to call it, `wake` excepted. Completions are delivered in `turn`, but for an operation that
+ * cannot even be queued, or a quiet one that is over at once: these may complete inside `submit`.
  */
 #pragma once
 

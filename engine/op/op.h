@@ -179,7 +179,7 @@ struct whi_opdef {
 	uint8_t opcode; /* io_uring's */
 	/* Fill in one submission queue entry. */
 	void (*prep)(const struct whi_op *op, struct io_uring_sqe *sqe);
-	short ready;	/* poll(2)'s event after which an attempt that said -EAGAIN may succeed */
+	short ready; /* poll(2)'s event after which an attempt that said -EAGAIN may succeed */
 	/* Do it now: for kernels whose ring lacks it, and for backends without one. Returns the
 	 * result. -EAGAIN: it would have to wait. NULL: there is no such way. */
 	int (*attempt)(const struct whi_op *op);

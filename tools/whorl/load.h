@@ -19,7 +19,7 @@ struct load_plan {
 	uint64_t warmup_ns; /* before it, not measured */
 	uint32_t loops;
 	const char *backend; /* as in struct wh_run_opts */
-	bool idle; /* only hold the connections */
+	bool idle;	     /* only hold the connections */
 };
 
 struct load_result {
