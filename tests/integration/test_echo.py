@@ -32,7 +32,7 @@ def small_and_large_messages_come_back():
 
 @test
 def every_form_of_address_works():
-    for address in ("127.0.0.1:0", ":0", "[::1]:0", "unix:@whorl-test-echo"):
+    for address in ("127.0.0.1:0", ":0", "[::1]:0", f"unix:@whorl-test-{os.getpid()}"):
         if address.startswith("[") and not socket.has_dualstack_ipv6():
             continue
         with Server(address) as server:
