@@ -45,7 +45,6 @@
 
 enum op {
 	OP_ACCEPT,
-	OP_ACCEPT_CANCEL,
 	OP_RECV,
 	OP_SEND,
 	OP_CANCEL, /* of a receive */
@@ -91,7 +90,7 @@ struct server {
 	struct conn *conns;
 	int listen_fd;
 	int signal_fd;
-	bool accepting; /* a multishot accept is in flight */
+	bool accepting; /* an accept is in flight */
 	bool retry_armed;
 	bool stopping;
 	struct echo_stats stats;
@@ -114,11 +113,16 @@ static struct io_uring_sqe *sqe_get(struct server *server)
 	return sqe;
 }
 
+/*
+ * One connection an accept: a multishot accept goes on when every slot is taken, and the kernel then
+ * drops a connection that its peer believes in. With one, what there is no slot for waits in the
+ * backlog.
+ */
 static void accept_arm(struct server *server)
 {
 	struct io_uring_sqe *sqe = sqe_get(server);
 
-	io_uring_prep_multishot_accept_direct(sqe, server->listen_fd, NULL, NULL, 0);
+	io_uring_prep_accept_direct(sqe, server->listen_fd, NULL, NULL, 0, IORING_FILE_INDEX_ALLOC);
 	sqe->user_data = tag(OP_ACCEPT, 0);
 	server->accepting = true;
 }
@@ -332,17 +336,13 @@ static void accept_retry_later(struct server *server)
 	server->retry_armed = true;
 }
 
-/* With every slot taken a connection would be accepted and lost: leave it in the backlog. */
 static void on_accept(struct server *server, const struct io_uring_cqe *cqe)
 {
-	if (!(cqe->flags & IORING_CQE_F_MORE))
-		server->accepting = false;
+	server->accepting = false;
 	if (cqe->res >= 0) {
 		server->stats.connections++;
 		server->slots_used++;
 		recv_arm(server, (uint32_t)cqe->res);
-		if (server->accepting && server->slots_used == server->slots)
-			cancel(server, tag(OP_ACCEPT, 0), tag(OP_ACCEPT_CANCEL, 0));
 	} else if (cqe->res != -ECANCELED) {
 		server->stats.errors++;
 		if (cqe->res != -ECONNABORTED)
@@ -377,7 +377,6 @@ static void dispatch(struct server *server, const struct io_uring_cqe *cqe)
 	case OP_SIGNAL:
 		server->stopping = true;
 		break;
-	case OP_ACCEPT_CANCEL:
 	case OP_CLOSE:
 		break;
 	}

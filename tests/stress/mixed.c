@@ -1,12 +1,13 @@
 /*
  * Honest clients of all services, who now and then behave badly.
  *
- * usage: stress_mixed ECHO_PORT FRAMES_PORT STREAM_PORT CONNECTIONS SECONDS FAULTS SEED
+ * usage: stress_mixed ECHO_PORT FRAMES_PORT STREAM_PORT CONNECTIONS SECONDS FAULTS SEED IDLE_MS
  *
  * CONNECTIONS threads each open a connection, exchange some messages over it, compare every byte,
  * and begin again. FAULTS of 1,000 exchanges go wrong on purpose: the client resets, half-closes,
  * reads or writes byte by byte, stalls, talks garbage, or never says a word. Whatever it does, what
- * it did not break itself must work. Prints what was done.
+ * it did not break itself must work. One that the machine kept from sending its frame within IDLE_MS,
+ * after which the server closes, has broken it itself. Prints what was done.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -42,14 +43,16 @@ struct client {
 	uint64_t at; /* where in the pattern the next message begins */
 	enum kind kind;
 	int fd;
+	double sent_s;	    /* when its last message had left; 0: not all of it has */
+	double sent_before; /* when the one before had, or when it began to connect */
 	char out[sizeof(uint32_t) + MESSAGE_MAX];
 	char in[sizeof(uint32_t) + MESSAGE_MAX];
 };
 
 static unsigned ports[KINDS];
 static unsigned faults_per_1000;
-static double end_s;
-static _Atomic uint64_t exchanges, connections, faults[FAULTS];
+static double end_s, idle_s;
+static _Atomic uint64_t exchanges, connections, late, faults[FAULTS];
 
 static uint64_t below(struct client *client, uint64_t limit)
 {
@@ -63,21 +66,38 @@ _Noreturn static void broken(const struct client *client, const char *what, ssiz
 	fail("%s: %s: %s", names[client->kind], what, r < 0 ? strerror(errno) : "closed");
 }
 
-/* Sending and receiving */
-
-static void send_all(struct client *client, const char *buf, size_t len, size_t piece)
+/* The server has closed. It began to wait for this message after the one before had left. */
+static void ended(const struct client *client, const char *what, ssize_t r)
 {
+	double sent_s = client->sent_s > 0 ? client->sent_s : now_s();
+
+	if (client->kind != FRAMES || sent_s - client->sent_before < idle_s)
+		broken(client, what, r);
+	late++;
+}
+
+/* Sending and receiving: 0 if the server has rightly closed. */
+
+static int send_all(struct client *client, const char *buf, size_t len, size_t piece)
+{
+	if (client->sent_s > 0)
+		client->sent_before = client->sent_s;
+	client->sent_s = 0;
 	while (len > 0) {
 		ssize_t r = send(client->fd, buf, len < piece ? len : piece, MSG_NOSIGNAL);
 
-		if (r < 0)
-			broken(client, "send", r);
+		if (r < 0) {
+			ended(client, "send", r);
+			return 0;
+		}
 		buf += r;
 		len -= (size_t)r;
 	}
+	client->sent_s = now_s();
+	return 1;
 }
 
-static void expect(struct client *client, size_t len, size_t piece)
+static int expect(struct client *client, size_t len, size_t piece)
 {
 	size_t got = 0;
 
@@ -85,12 +105,15 @@ static void expect(struct client *client, size_t len, size_t piece)
 		size_t want = len - got < piece ? len - got : piece;
 		ssize_t r = recv(client->fd, client->in + got, want, 0);
 
-		if (r <= 0)
-			broken(client, "recv", r);
+		if (r <= 0) {
+			ended(client, "recv", r);
+			return 0;
+		}
 		got += (size_t)r;
 	}
 	if (memcmp(client->in, client->out, len) != 0)
 		fail("connection %llu: wrong bytes", (unsigned long long)client->index);
+	return 1;
 }
 
 static void expect_end(struct client *client)
@@ -126,8 +149,8 @@ static int exchange(struct client *client, size_t len_max, size_t send_piece, si
 {
 	size_t len = compose(client, len_max);
 
-	send_all(client, client->out, len, send_piece);
-	expect(client, len, recv_piece);
+	if (!send_all(client, client->out, len, send_piece) || !expect(client, len, recv_piece))
+		return 0;
 	exchanges++;
 	return 1;
 }
@@ -136,20 +159,21 @@ static int stall(struct client *client)
 {
 	size_t len = compose(client, MESSAGE_MAX);
 
-	send_all(client, client->out, len, len);
+	if (!send_all(client, client->out, len, len))
+		return 0;
 	usleep((useconds_t)(1000 * below(client, STALL_MS_MAX)));
-	expect(client, len, len);
-	return 1;
+	return expect(client, len, len);
 }
 
 static int half_close(struct client *client)
 {
 	size_t len = compose(client, MESSAGE_MAX);
 
-	send_all(client, client->out, len, len);
+	if (!send_all(client, client->out, len, len))
+		return 0;
 	shutdown(client->fd, SHUT_WR);
-	expect(client, len, len);
-	expect_end(client);
+	if (expect(client, len, len))
+		expect_end(client);
 	return 0;
 }
 
@@ -175,7 +199,8 @@ static int talk_garbage(struct client *client)
 		return exchange(client, MESSAGE_MAX, MESSAGE_MAX, MESSAGE_MAX);
 	for (size_t i = 0; i < len; i++)
 		client->out[i] = (char)(below(client, 256) | 0x80);
-	send_all(client, client->out, len, len);
+	if (!send_all(client, client->out, len, len))
+		return 0;
 	r = recv(client->fd, client->in, sizeof(client->in), 0);
 	if (r > 0 || (r < 0 && errno != ECONNRESET))
 		broken(client, "garbage was answered", r);
@@ -252,6 +277,8 @@ static void converse(struct client *client)
 {
 	uint64_t left = 1 + below(client, EXCHANGES_MAX);
 
+	client->sent_s = 0;
+	client->sent_before = now_s();
 	client->fd = dial(ports[client->kind]);
 	if (client->fd < 0)
 		fail("connect: %s", strerror(-client->fd));
@@ -302,14 +329,15 @@ int main(int argc, char **argv)
 	struct client *clients;
 	size_t count;
 
-	if (argc != 8)
+	if (argc != 9)
 		fail("usage: stress_mixed ECHO_PORT FRAMES_PORT STREAM_PORT CONNECTIONS SECONDS "
-		     "FAULTS SEED");
+		     "FAULTS SEED IDLE_MS");
 	for (int i = 0; i < KINDS; i++)
 		ports[i] = (unsigned)number("a port", argv[1 + i], 1, 65535);
 	count = number("CONNECTIONS", argv[4], 1, CONNECTIONS_MAX);
 	end_s = now_s() + (double)number("SECONDS", argv[5], 1, 1000000);
 	faults_per_1000 = (unsigned)number("FAULTS", argv[6], 0, 1000);
+	idle_s = (double)number("IDLE_MS", argv[8], 1, 1000000) / 1000;
 	clients = calloc(count, sizeof(*clients));
 	if (!clients)
 		fail("out of memory");
@@ -317,8 +345,8 @@ int main(int argc, char **argv)
 	free(clients);
 	for (int i = 1; i < FAULTS; i++)
 		all_faults += faults[i];
-	printf("{\"connections\":%llu,\"exchanges\":%llu,\"faults\":%llu}\n",
+	printf("{\"connections\":%llu,\"exchanges\":%llu,\"faults\":%llu,\"late\":%llu}\n",
 	       (unsigned long long)connections, (unsigned long long)exchanges,
-	       (unsigned long long)all_faults);
+	       (unsigned long long)all_faults, (unsigned long long)late);
 	return 0;
 }

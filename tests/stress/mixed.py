@@ -15,6 +15,7 @@ CONNECTIONS = size("connections", 150)
 FAULTS = size("faults", 10)
 LOOPS = size("loops", 2)
 SEED = size("seed", int(time.time()))
+IDLE_MS = 3000
 RESIDENT_MORE, RESIDENT_KIB_MORE = 1.10, 4 * 1024
 FILES_MORE = 1.10
 
@@ -23,13 +24,13 @@ stress.harness.TEST_SECONDS_MAX = SECONDS + 240
 
 def load(server, seconds):
     return run_client("mixed", *(server.port(name) for name in ("echo", "frames", "stream")),
-                      CONNECTIONS, seconds, FAULTS, SEED)
+                      CONNECTIONS, seconds, FAULTS, SEED, IDLE_MS)
 
 
 @test
 def resident_size_and_descriptors_stay_flat():
     print(f"seed {SEED}: repeat with seed={SEED}")
-    with Server(f"loops={LOOPS}", "idle_ms=3000") as server:
+    with Server(f"loops={LOOPS}", f"idle_ms={IDLE_MS}") as server:
         idle = server.idle()
         load(server, max(2, min(SECONDS // 5, 30)))     # what is allocated once has been
         with Watch(server, 0.1 if SECONDS < 100 else 1) as watch:
