@@ -1,5 +1,9 @@
-# What a test needs around it: the machine for itself, fewer rounds, or another sanitizer. Included
-# last by tests/CMakeLists.txt, of whose tests it speaks.
+# What a test needs around it: no optimisation when it is linked, the machine for itself, fewer
+# rounds, or another sanitizer. Included last by tests/CMakeLists.txt, of whose tests it speaks.
+
+# See tools/cmake/CompileOptions.cmake.
+get_property(programs DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
+set_target_properties(${programs} PROPERTIES WHORL_NO_LTO ON)
 
 # Presets run two tests at a time. These run alone: they fill the machine and look at what that does
 # to memory, processor time and those who wait.
