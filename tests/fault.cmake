@@ -18,7 +18,8 @@ target_include_directories(whorl_faults PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}
 target_link_libraries(whorl_faults PRIVATE whorl_build whorl_warnings PkgConfig::CMOCKA)
 foreach(name whi_backend_find epoll_create1 epoll_ctl eventfd io_uring_get_probe_ring
 		io_uring_queue_init_params io_uring_register_ring_fd io_uring_setup_buf_ring madvise
-		mmap mprotect pthread_create pthread_join sigaltstack)
+		memfd_create mmap mprotect posix_spawn pthread_create pthread_join sendmsg
+		sigaltstack socketpair)
 	target_link_options(whorl_faults INTERFACE LINKER:--wrap=${name})
 endforeach()
 
@@ -37,3 +38,5 @@ foreach(backend uring epoll)
 	set_tests_properties(test_torture_${backend} PROPERTIES
 		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS fault)
 endforeach()
+whorl_test(test_pool_faults LABELS fault LIBRARIES whorl_faults
+	SOURCES fault/test_pool_faults.c support/pool_jobs.c)

@@ -25,3 +25,7 @@ endif()
 whorl_fuzz(completions SOURCES fuzz/fuzz_completions.c fuzz/kernel.c)
 whorl_fuzz(reader SOURCES fuzz/fuzz_reader.c fuzz/kernel.c)
 whorl_fuzz(addr SOURCES fuzz/fuzz_addr.c)
+whorl_fuzz(decompress SOURCES fuzz/fuzz_decompress.c)
+whorl_fuzz(records SOURCES fuzz/fuzz_records.c)
+whorl_fuzz(ngram SOURCES fuzz/fuzz_ngram.c support/oracle_ngram.c support/row_text.c
+	unit/mapreduce/count_blocks.c)

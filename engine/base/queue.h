@@ -47,21 +47,34 @@ struct whi_mpsc {
 	_Atomic(struct whi_qnode *) top;
 };
 
-/* Any thread. Pairs with the acquire in whi_mpsc_take, and is sequentially consistent so that the
- * consumer may sleep: see whi_loop_wake. */
-static inline void whi_mpsc_push(struct whi_mpsc *mpsc, struct whi_qnode *node)
+/* Any thread: push a chain of nodes that begins with the newest. Pairs with the acquire in
+ * whi_mpsc_take, and is sequentially consistent so that the consumer may sleep: see whi_loop_wake. */
+static inline void whi_mpsc_push_all(struct whi_mpsc *mpsc, struct whi_qnode *newest,
+				     struct whi_qnode *oldest)
 {
 	struct whi_qnode *top = atomic_load_explicit(&mpsc->top, memory_order_relaxed);
 
 	do {
-		node->next = top;
+		oldest->next = top;
 	} while (!atomic_compare_exchange_weak_explicit(
-		&mpsc->top, &top, node, memory_order_seq_cst, memory_order_relaxed));
+		&mpsc->top, &top, newest, memory_order_seq_cst, memory_order_relaxed));
 }
 
-static inline bool whi_mpsc_empty(struct whi_mpsc *mpsc)
+/* The same for one node. */
+static inline void whi_mpsc_push(struct whi_mpsc *mpsc, struct whi_qnode *node)
+{
+	whi_mpsc_push_all(mpsc, node, node);
+}
+
+static inline bool whi_mpsc_empty(const struct whi_mpsc *mpsc)
 {
 	return atomic_load_explicit(&mpsc->top, memory_order_seq_cst) == NULL;
+}
+
+/* Any thread: have what was pushed last brought near, for the consumer to write to. */
+static inline void whi_mpsc_prefetch(const struct whi_mpsc *mpsc)
+{
+	__builtin_prefetch(atomic_load_explicit(&mpsc->top, memory_order_relaxed), 1);
 }
 
 /* The consumer. Everything pushed so far, oldest first, as a chain ending in NULL. */

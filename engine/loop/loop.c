@@ -19,6 +19,9 @@
 #include "base/assert.h"
 #include "base/clock.h"
 
+/* At the mailbox, between two at everything when spinning. */
+enum { LOOKS = 16 };
+
 _Static_assert(offsetof(struct wh_loop, sched) == 0, "whi_loop_self casts");
 _Static_assert(sizeof(struct whi_qnode) == offsetof(struct wh_post, fn), "posts are queue nodes");
 
@@ -30,6 +33,8 @@ int whi_loop_init(struct wh_loop *loop, const struct whi_loop_opts *opts)
 		return r;
 	whi_sched_init(&loop->sched, &opts->sched_opts);
 	whi_bufs_init(&loop->bufs, loop->backend, opts->buf_count, opts->buf_bytes);
+	whi_list_init(&loop->outbox.list);
+	loop->awake = whi_awake_open();
 	atomic_store(&loop->open, true);
 	return 0;
 }
@@ -39,6 +44,7 @@ void whi_loop_fini(struct wh_loop *loop)
 	atomic_store(&loop->open, false);
 	while (atomic_load(&loop->visitors) > 0)
 		sched_yield();
+	whi_awake_close(loop->awake);
 	loop->backend->ops->close(loop->backend);
 	whi_bufs_fini(&loop->bufs);
 	whi_sched_fini(&loop->sched);
@@ -67,16 +73,39 @@ void whi_loop_wake(struct wh_loop *loop)
 		loop->backend->ops->wake(loop->backend);
 }
 
-void whi_loop_post(struct wh_loop *loop, struct wh_post *post)
+void whi_loop_visit(struct wh_loop *loop)
+{
+	atomic_fetch_add(&loop->visitors, 1);
+}
+
+void whi_loop_leave(struct wh_loop *loop)
+{
+	atomic_fetch_sub(&loop->visitors, 1);
+}
+
+void whi_loop_post_visiting(struct wh_loop *loop, struct whi_qnode *newest,
+			    struct whi_qnode *oldest)
+{
+	whi_mpsc_push_all(&loop->mailbox, newest, oldest);
+	whi_loop_wake(loop);
+}
+
+void whi_loop_post_all(struct wh_loop *loop, struct whi_qnode *newest, struct whi_qnode *oldest)
 {
 	bool visits = !peer_of(loop);
 
 	if (visits)
-		atomic_fetch_add(&loop->visitors, 1);
-	whi_mpsc_push(&loop->mailbox, (struct whi_qnode *)(void *)post);
-	whi_loop_wake(loop);
+		whi_loop_visit(loop);
+	whi_loop_post_visiting(loop, newest, oldest);
 	if (visits)
-		atomic_fetch_sub(&loop->visitors, 1);
+		whi_loop_leave(loop);
+}
+
+void whi_loop_post(struct wh_loop *loop, struct wh_post *post)
+{
+	struct whi_qnode *node = (struct whi_qnode *)(void *)post;
+
+	whi_loop_post_all(loop, node, node);
 }
 
 void whi_loop_alert(struct wh_loop *loop)
@@ -116,16 +145,31 @@ static void read_mailbox(struct wh_loop *loop)
 	}
 }
 
+/* What is awaited comes as a post. */
+static void look_for_posts(const struct wh_loop *loop)
+{
+	for (int i = 0; i < LOOKS && whi_mpsc_empty(&loop->mailbox); i++)
+		whi_relax();
+	whi_mpsc_prefetch(&loop->mailbox);
+}
+
 /* How long the kernel may keep us. Announces that we sleep if it is not 0. */
 static uint64_t wait_ns(struct wh_loop *loop)
 {
 	uint64_t next;
 
-	if (!whi_sched_idle(&loop->sched))
+	if (!whi_sched_idle(&loop->sched)) {
+		loop->spin.on = false;
 		return 0;
+	}
 	next = whi_wheel_next_ns(&loop->sched.wheel);
 	if (next <= loop->sched.now_ns)
 		return 0;
+	/* A turn that does not wait looks at everything that a wait would end for. */
+	if (loop->awaited && whi_spin_on(&loop->spin, loop->sched.now_ns)) {
+		look_for_posts(loop);
+		return 0;
+	}
 	/* Pairs with the load in whi_loop_wake. */
 	atomic_store(&loop->sleeping, 1);
 	if (!whi_mpsc_empty(&loop->mailbox) || atomic_load(&loop->alerted))
@@ -147,8 +191,11 @@ int whi_loop_turn(struct wh_loop *loop, bool wait)
 	int r;
 
 	loop->turns++;
-	whi_sched_run(&loop->sched);
+	/* First, so that whom a post wakes runs in this turn. */
 	read_mailbox(loop);
+	whi_sched_run(&loop->sched);
+	if (loop->outbox.count)
+		loop->outbox.flush(&loop->outbox);
 	whi_sched_advance(&loop->sched, now_ns(loop));
 	if (whi_unlikely(!whi_list_empty(&loop->bufs.parked))) {
 		more_parked = whi_bufs_unpark(&loop->bufs);
@@ -157,7 +204,11 @@ int whi_loop_turn(struct wh_loop *loop, bool wait)
 	timeout_ns = wait && !more_parked ? wait_ns(loop) : 0;
 	if (timeout_ns > patience_ns)
 		timeout_ns = patience_ns;
+	if (timeout_ns != 0)
+		whi_awake_set(loop->awake, false);
 	r = loop->backend->ops->turn(loop->backend, timeout_ns);
+	if (timeout_ns != 0)
+		whi_awake_set(loop->awake, true);
 	atomic_store_explicit(&loop->sleeping, 0, memory_order_relaxed);
 	return r;
 }

@@ -1,7 +1,8 @@
 /*
  * The loop: one thread's scheduler and backend, and the way from one to the other. It alone knows
- * both. A turn runs what is ready, takes what other threads have posted, fires timers, submits and
- * waits in one system call, and turns completions into ready tasks.
+ * both. A turn takes what other threads have posted, runs what is ready, hands over the jobs that
+ * this has made, fires timers, submits and waits in one system call, and turns completions into
+ * ready tasks.
  */
 #pragma once
 
@@ -10,12 +11,21 @@
 #include <whorl/run.h>
 
 #include "backend/backend.h"
+#include "base/list.h"
 #include "base/queue.h"
+#include "base/spin.h"
 #include "loop/bufs.h"
 #include "op/op.h"
 #include "task/sched.h"
 
 struct whi_runtime;
+
+/* What leaves the loop together at the end of a turn's tasks. exec/ fills and empties it. */
+struct whi_outbox {
+	struct whi_list list;
+	uint32_t count;
+	void (*flush)(struct whi_outbox *outbox); /* leaves it empty; outside of tasks too */
+};
 
 struct wh_loop {
 	struct whi_sched sched; /* must be first: whi_loop_self relies on it */
@@ -25,6 +35,10 @@ struct wh_loop {
 	unsigned index;
 	uint64_t turns;
 	uint64_t accept_backoffs;
+	struct whi_outbox outbox;
+	uint32_t awaited;	 /* posts that are sure to come, from what has left the outbox */
+	struct whi_spin spin;	 /* for these, before it sleeps; exec/ turns it on */
+	struct whi_awake *awake; /* for spinners to see */
 	/* Others write these. */
 	_Alignas(64) struct whi_mpsc mailbox;
 	_Atomic uint32_t sleeping; /* 1: waits in the kernel and must be woken */
@@ -59,6 +73,18 @@ static inline struct wh_loop *whi_loop_self(void)
 
 /* Any thread: as wh_loop_post, without asking whether the runtime is ending. */
 void whi_loop_post(struct wh_loop *loop, struct wh_post *post);
+
+/* Any thread: post a chain of posts that begins with the newest, with one wake-up. */
+void whi_loop_post_all(struct wh_loop *loop, struct whi_qnode *newest, struct whi_qnode *oldest);
+
+/* A thread that is no loop's and posts often says so once: until it leaves the loop does not close.
+ * Only while something is out that the loop waits for. */
+void whi_loop_visit(struct wh_loop *loop);
+void whi_loop_leave(struct wh_loop *loop);
+
+/* The same as whi_loop_post_all, by a visitor. */
+void whi_loop_post_visiting(struct wh_loop *loop, struct whi_qnode *newest,
+			    struct whi_qnode *oldest);
 
 /* Any thread: end the loop's wait if it sleeps. */
 void whi_loop_wake(struct wh_loop *loop);

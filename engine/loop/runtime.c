@@ -36,6 +36,8 @@ enum {
 	STACKS_WARM = 1024,
 };
 
+const struct whi_runtime_hook *whi_runtime_hook;
+
 bool whi_runtime_enter(struct whi_runtime *runtime)
 {
 	uint64_t roots = atomic_load(&runtime->roots);
@@ -407,8 +409,12 @@ int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_re
 	if (r < 0)
 		return r;
 	sched_getaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
+	if (whi_runtime_hook)
+		whi_runtime_hook->begins(opts->processes);
 	r = opts->keep_signals ? run(&runtime, fn, arg, &result)
 			       : run_with_signals(&runtime, fn, arg, &result);
+	if (whi_runtime_hook)
+		whi_runtime_hook->ends();
 	if (opts->pin)
 		sched_setaffinity(0, sizeof(runtime.affinity), &runtime.affinity);
 	free_loops(&runtime);

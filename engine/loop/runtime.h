@@ -54,6 +54,14 @@ void whi_runtime_leave(struct whi_runtime *runtime, int error);
 /* Cancel the root scopes of all loops. Any thread, and signal handlers. */
 void whi_runtime_cancel(struct whi_runtime *runtime);
 
+/* What exec/ wants done before a runtime has threads and rings, and after. NULL: nothing. */
+struct whi_runtime_hook {
+	void (*begins)(bool processes); /* `processes` as in struct wh_run_opts */
+	void (*ends)(void);
+};
+
+extern const struct whi_runtime_hook *whi_runtime_hook;
+
 /* The CPUs of the process, whether the calling thread's loop is pinned or not. */
 void whi_runtime_affinity(cpu_set_t *ret);
 

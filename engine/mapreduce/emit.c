@@ -10,13 +10,26 @@
 #include "mapreduce/group.h"
 #include "mapreduce/hash.h"
 
-int wh_mr_emit_sum(struct wh_mr_emitter *emitter, const void *key, size_t key_len, uint64_t number)
+int wh_mr_emit_number(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
+		      uint64_t number)
 {
-	if (emitter->job->value != WH_MR_SUM || key_len > WHI_KEY_MAX)
+	if (emitter->mode != WHI_EMIT_MAP || !emitter->numbers || key_len > WHI_KEY_MAX)
 		return -EINVAL;
 	emitter->records++;
-	whi_front_add_long(emitter->front, key_len ? key : "", key_len, number);
-	return emitter->front->error;
+	return whi_numbers_add(emitter->numbers, key_len ? key : "", key_len, number);
+}
+
+int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes text)
+{
+	if (emitter->mode != WHI_EMIT_MAP || !emitter->numbers)
+		return -EINVAL;
+	return whi_numbers_add_words(emitter->numbers, text.len ? text.data : "", text.len);
+}
+
+void wh_mr_origin(const struct wh_mr_emitter *emitter, struct wh_mr_origin *ret)
+{
+	*ret = emitter->origin;
+	ret->offset += (uint64_t)(emitter->record - emitter->block);
 }
 
 /* Combine one open block of the writer. What comes out is in the open block that follows it, and in
@@ -66,13 +79,19 @@ static int room_in_writer(struct wh_mr_emitter *emitter, uint32_t hash, size_t l
 	return *ret ? 0 : -ENOMEM;
 }
 
-static int room_in_results(struct whi_part *part, size_t len, void **ret)
+static int room_in_results(struct wh_mr_emitter *emitter, size_t len, void **ret)
 {
+	struct whi_part *part = emitter->part;
 	struct whi_block *block = NULL;
+	int r = 0;
 
 	if (part->results)
 		block = whi_container_of(part->results, struct whi_block, node);
-	if (!block || is_full(block, len)) {
+	if (block && is_full(block, len) && emitter->relieve)
+		r = emitter->relieve(emitter);
+	if (r < 0)
+		return r;
+	if (!part->results || is_full(block, len)) {
 		block = whi_block_new(WHI_PAIR, len);
 		if (!block)
 			return -ENOMEM;
@@ -102,7 +121,7 @@ int wh_mr_emit(struct wh_mr_emitter *emitter, struct wh_mr_bytes key, struct wh_
 	if (emitter->job->value != WH_MR_BYTES || key.len > WHI_KEY_MAX)
 		return -EINVAL;
 	if (emitter->mode == WHI_EMIT_REDUCE)
-		r = room_in_results(emitter->part, whi_pair_bytes(&pair), &room);
+		r = room_in_results(emitter, whi_pair_bytes(&pair), &room);
 	else
 		r = room_in_writer(emitter, hash, whi_pair_bytes(&pair), &room);
 	if (r < 0)

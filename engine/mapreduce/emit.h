@@ -5,6 +5,7 @@
 #include <whorl/mapreduce.h>
 
 #include "mapreduce/front.h"
+#include "mapreduce/numbers.h"
 #include "mapreduce/store.h"
 
 /* Who emits. */
@@ -13,11 +14,19 @@ enum whi_emit_mode { WHI_EMIT_MAP, WHI_EMIT_COMBINE, WHI_EMIT_REDUCE };
 struct wh_mr_emitter {
 	const struct wh_mr_job *job;
 	enum whi_emit_mode mode;
-	struct whi_front *front;   /* sums go here */
-	struct whi_writer *writer; /* pairs of map and combine go here */
-	struct whi_part *part;	   /* results of reduce go here */
+	struct whi_numbers *numbers; /* numbers go here */
+	struct whi_writer *writer;   /* pairs of map and combine go here */
+	struct whi_part *part;	     /* results of reduce go here */
+	/* Called when a block of results is full, NULL if nobody cares. Returns 0 or an error. */
+	int (*relieve)(struct wh_mr_emitter *emitter);
 	const _Atomic bool *stop;
 	uint64_t records; /* emitted by map */
+
+	/* Of what is being mapped. */
+	struct wh_mr_origin origin; /* of the block that holds the record */
+	const uint8_t *block;
+	const uint8_t *record;
+	struct whi_whole *whole; /* the file that is the record, of WH_MR_FILES */
 };
 
 /* Combine what is in the emitter's open blocks, before they are pushed for good. Returns 0 or an

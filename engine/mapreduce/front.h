@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,16 +17,17 @@
 enum {
 	WHI_REGION_BYTES = 16 * 1024,
 	WHI_REGION_WORDS = WHI_REGION_BYTES / 2, /* a word and a separator each */
+	WHI_REGION_LONGS = WHI_REGION_BYTES / (WHI_SHORT_MAX + 1) + 1,
 	WHI_REGION_SLACK = 64,	   /* a kernel may write so many items past the last one */
 	WHI_FRONT_LONG_MAX = 1024, /* longer keys go to their partition at once */
 	WHI_FRONT_INDEX_BITS = 17, /* the top ones of a hash are its place in the index */
 };
 
+/* A long key: this, then its bytes, padded to a multiple of 8. */
 struct whi_front_long {
 	uint64_t count;
 	uint32_t hash;
-	uint32_t offset : 20; /* in `long_bytes` */
-	uint32_t len : 12;
+	uint32_t len;
 };
 
 /* Words of a region that a kernel found: where they start and how long they are. */
@@ -36,30 +38,39 @@ struct whi_region_words {
 };
 
 struct whi_front {
-	/* Short keys, as in struct whi_short_table. */
+	/* Short keys: open addressing over dense arrays in order of first sight; 0: no key. */
 	uint16_t *index;
 	struct whi_key *keys;
 	uint32_t *counts;
 	uint32_t *hashes;
 	uint32_t room;
 	uint32_t used;
+	uint32_t misses; /* keys of the last region that were not at their first place */
 	uint64_t words; /* counted since the last flush; keeps the 32-bit counts from overflowing */
 
-	/* Long keys. */
-	uint16_t *long_index;
-	struct whi_front_long *longs;
-	uint8_t *long_bytes;
-	uint32_t longs_used;
-	uint32_t long_bytes_used;
+	/* Long keys: open addressing over records in order of first sight. */
+	uint32_t *long_index; /* 0: free, else the top half of a hash above a place in `longs` */
+	uint8_t *longs;	      /* places are multiples of 8 bytes */
+	uint32_t longs_used;  /* bytes */
+	uint32_t long_count;
+	enum whi_combine combine;
 
 	uint64_t total; /* everything ever counted */
-	int error;	/* the first failure; what is counted afterwards may be lost */
+
+	/* If the job explains itself. */
+	bool timed;
+	uint64_t tokenize_ns; /* since the first region, */
+	uint64_t count_ns;    /* with merging */
+	uint64_t entered;     /* keys that were new, ever */
+	int error;	      /* the first failure; what is counted afterwards may be lost */
 	struct whi_writer *writer;
 
 	/* A kernel's scratch memory for one region. */
 	struct whi_region_words shorts;
 	struct whi_region_words long_words;
+	uint32_t long_hashes[WHI_REGION_LONGS];
 	uint16_t ids[WHI_REGION_WORDS + WHI_REGION_SLACK];
+	uint16_t missed[WHI_REGION_WORDS + WHI_REGION_SLACK];
 	uint16_t borders[WHI_REGION_BYTES + WHI_REGION_SLACK];
 };
 
@@ -77,6 +88,21 @@ void whi_front_reserve(struct whi_front *front, size_t count);
 /* The id of a key, entered with count 0 if it is new. For keys not at their first place. */
 uint16_t whi_front_find(struct whi_front *front, uint64_t low, uint64_t high, uint64_t hash);
 
+/*
+ * Kernels look for keys in one of two ways. Where nearly all are at their first place, what is not
+ * is found at once. Where many are not, a mispredicted branch for each would throw away what the
+ * processor has begun with the words behind it: the first places are looked at without a branch,
+ * and those that missed are found afterwards. Which way to take for the next region follows from
+ * the last one.
+ */
+static inline bool whi_front_is_scattered(struct whi_front *front)
+{
+	bool scattered = front->misses > front->shorts.count / 8;
+
+	front->misses = 0;
+	return scattered;
+}
+
 static inline uint32_t whi_front_place(uint64_t hash)
 {
 	return (uint32_t)(hash >> (64 - WHI_FRONT_INDEX_BITS));
@@ -92,5 +118,8 @@ static inline void whi_front_bump(struct whi_front *front, size_t count)
 		counts[front->ids[i]]++;
 }
 
-/* Add `count` to a key that is not short. */
+/* Combine `count` with that of a key that is not short. */
 void whi_front_add_long(struct whi_front *front, const uint8_t *bytes, size_t len, uint64_t count);
+
+/* Count front->long_words, words of `data`. */
+void whi_front_count_longs(struct whi_front *front, const uint8_t *data);

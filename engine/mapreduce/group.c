@@ -24,13 +24,20 @@ struct group {
 	uint32_t count;
 };
 
-struct wh_mr_values {
+struct group_values {
+	struct wh_mr_values base;
 	const struct group *group;
 	uint32_t next;
 };
 
 bool wh_mr_next(struct wh_mr_values *values, struct wh_mr_bytes *ret)
 {
+	return values->next(values, ret);
+}
+
+static bool next_value(struct wh_mr_values *base, struct wh_mr_bytes *ret)
+{
+	struct group_values *values = whi_container_of(base, struct group_values, base);
 	const struct node *node = &values->group->nodes[values->next];
 	const uint8_t *key;
 
@@ -104,7 +111,7 @@ static int call_each(const struct group *group, const struct whi_group_call *cal
 {
 	for (uint32_t i = 1; i <= group->count; i++) {
 		const struct node *node = &group->nodes[i];
-		struct wh_mr_values values = { group, i };
+		struct group_values values = { { next_value }, group, i };
 		int r;
 
 		if (!node->is_head)
@@ -112,7 +119,7 @@ static int call_each(const struct group *group, const struct whi_group_call *cal
 		if (atomic_load_explicit(call->stop, memory_order_relaxed))
 			return -ECANCELED;
 		r = call->fn(call->arg, (struct wh_mr_bytes){ node->pair + 1, node->pair->key_len },
-			     &values, call->emitter);
+			     &values.base, call->emitter);
 		if (r < 0)
 			return r;
 	}

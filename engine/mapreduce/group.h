@@ -8,6 +8,11 @@
 
 #include "mapreduce/store.h"
 
+/* The values of one key, wherever they come from. */
+struct wh_mr_values {
+	bool (*next)(struct wh_mr_values *values, struct wh_mr_bytes *ret);
+};
+
 /* What to do with each key and its values. */
 struct whi_group_call {
 	wh_mr_reduce_fn fn;

@@ -1,5 +1,5 @@
-/* Owns a job from beginning to end: walk, map, flush, reduce and sort, output. Each phase ends
- * before the next one begins; within a phase workers share nothing but counters and the store.
+/* Owns a job from beginning to end: walk, map, and what finish.c does. Each phase ends before the
+ * next one begins; within a phase workers share nothing but counters and the store.
  *
  * 1. `stop` is set once the job's scope is cancelled, so that work on threads ends as soon as tasks
  *    do. With `partial` it is cleared again for the phases after the map.
@@ -7,6 +7,7 @@
 #include "mapreduce/job.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <whorl/scope.h>
 #include <whorl/task.h>
@@ -18,10 +19,11 @@ enum {
 	PROGRESS_NS = 100 * 1000 * 1000,
 	SPLIT_BYTES_MIN = 256 * 1024,
 	SPLIT_BYTES_MAX = 4 * 1024 * 1024,
-	SPLITS_A_WORKER = 16, /* so that workers finish together */
+	SPLIT_BYTES_PROCESS = 16 * 1024 * 1024, /* what each finds is sent on its own */
+	SPLITS_A_WORKER = 16,			/* so that workers finish together */
 };
 
-static struct whi_mapper *pop_mapper(struct whi_mr *mr)
+struct whi_mapper *whi_mr_pop_mapper(struct whi_mr *mr)
 {
 	struct whi_mapper *mapper;
 
@@ -35,7 +37,7 @@ static struct whi_mapper *pop_mapper(struct whi_mr *mr)
 
 struct whi_mapper *whi_mr_take_mapper(struct whi_mr *mr)
 {
-	struct whi_mapper *mapper = pop_mapper(mr);
+	struct whi_mapper *mapper = whi_mr_pop_mapper(mr);
 
 	if (mapper)
 		return mapper;
@@ -84,8 +86,67 @@ void whi_mr_file_failed(struct whi_mr *mr, struct whi_file *file, int error)
 		mr->job->file_error(mr->job->arg, file->path ? file->path : "-", error);
 }
 
+void whi_mr_file_damaged(struct whi_mr *mr, struct whi_file *file, const struct whi_unpack *unpack)
+{
+	const struct wh_mr_damage damage = {
+		.path = file->path ? file->path : "-",
+		.format = unpack->format ? unpack->format->name : "compressed",
+		.kind = unpack->damage,
+		.at = unpack->pos,
+	};
+
+	if (!mr->job->damage || file->reported) {
+		whi_mr_file_failed(mr, file, -EBADMSG);
+		return;
+	}
+	file->reported = true;
+	mr->stats.files_failed++;
+	mr->job->damage(mr->job->arg, &damage);
+}
+
+void whi_mr_count_packed(struct whi_mr *mr, struct whi_packed *packed)
+{
+	atomic_fetch_add_explicit(&mr->bytes_done, whi_packed_progress(packed),
+				  memory_order_relaxed);
+	atomic_fetch_add_explicit(&mr->bytes_unpacked, packed->made, memory_order_relaxed);
+	packed->made = 0;
+}
+
+bool whi_mr_unpacks(const struct whi_mr *mr)
+{
+	return !mr->job->no_decompress && mr->job->records != WH_MR_FILES;
+}
+
+static void end_phase(struct whi_mr *mr)
+{
+	struct wh_mr_times *times = &mr->stats.times;
+	uint64_t wall, cpu;
+
+	if (!mr->job->explain)
+		return;
+	wall = wh_now_ns();
+	cpu = whi_cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
+	times->wall_ns[mr->stats.phase] += wall - mr->phase_wall_ns;
+	times->cpu_ns[mr->stats.phase] += cpu - mr->phase_cpu_ns;
+	mr->phase_wall_ns = wall;
+	mr->phase_cpu_ns = cpu;
+}
+
+void whi_mr_phase(struct whi_mr *mr, enum wh_mr_phase phase, uint64_t total)
+{
+	end_phase(mr);
+	mr->stats.phase = phase;
+	mr->stats.phase_total = total;
+	mr->stats.phase_began_ns = wh_now_ns();
+	atomic_store_explicit(&mr->phase_done, 0, memory_order_relaxed);
+}
+
 static void update_stats(struct whi_mr *mr)
 {
+	mr->stats.phase_done = atomic_load_explicit(mr->stats.phase == WH_MR_MAP ? &mr->bytes_done
+										 : &mr->phase_done,
+						    memory_order_relaxed);
+	mr->stats.bytes_unpacked = atomic_load_explicit(&mr->bytes_unpacked, memory_order_relaxed);
 	mr->stats.bytes_done = atomic_load_explicit(&mr->bytes_done, memory_order_relaxed);
 }
 
@@ -122,8 +183,7 @@ static int run_share(void *arg)
 	return whi_mr_offload(share->mr, share->fn, share->mr);
 }
 
-/* Run `fn(mr)` on every worker at once. */
-static int on_all_workers(struct whi_mr *mr, wh_job_fn fn)
+int whi_mr_on_workers(struct whi_mr *mr, wh_job_fn fn)
 {
 	struct share share = { mr, fn };
 	struct wh_scope scope;
@@ -138,12 +198,38 @@ static int on_all_workers(struct whi_mr *mr, wh_job_fn fn)
 	return whi_mr_error(r, closed);
 }
 
-static int walk(void *arg)
+static int name_files(void *arg)
+{
+	struct whi_mr *mr = arg;
+
+	return whi_input_name(&mr->input, mr->job, &mr->walk);
+}
+
+static int walk_share(void *arg)
+{
+	struct whi_mr *mr = arg;
+
+	return whi_walk_share(&mr->walk);
+}
+
+static uint64_t split_bytes_max(const struct wh_mr_job *job)
+{
+	return job->processes ? SPLIT_BYTES_PROCESS : SPLIT_BYTES_MAX;
+}
+
+static int split(void *arg)
 {
 	struct whi_mr *mr = arg;
 	const struct wh_mr_job *job = mr->job;
 	uint64_t split_bytes = job->split_bytes;
-	int r = whi_input_walk(&mr->input, job, &mr->stop);
+	struct whi_cut cut = {
+		.whole = job->records == WH_MR_FILES ||
+			 (job->records == WH_MR_CUSTOM && !job->find),
+		.by_content = job->records != WH_MR_FIXED,
+		.unpack = whi_mr_unpacks(mr),
+		.workers = mr->workers,
+	};
+	int r = job->resume_dir ? whi_resume_open(mr, &split_bytes, &cut.workers) : 0;
 
 	if (r < 0)
 		return r;
@@ -151,103 +237,87 @@ static int walk(void *arg)
 		split_bytes = mr->input.bytes / mr->workers / SPLITS_A_WORKER;
 		if (split_bytes < SPLIT_BYTES_MIN)
 			split_bytes = SPLIT_BYTES_MIN;
-		if (split_bytes > SPLIT_BYTES_MAX)
-			split_bytes = SPLIT_BYTES_MAX;
+		if (split_bytes > split_bytes_max(job))
+			split_bytes = split_bytes_max(job);
 	}
-	return whi_input_split(&mr->input, split_bytes, job->records == WH_MR_CUSTOM);
+	mr->split_bytes = split_bytes;
+	mr->split_workers = cut.workers;
+	/* Files of records of one length are cut between two of them. */
+	if (job->records == WH_MR_FIXED)
+		split_bytes += job->record_bytes - split_bytes % job->record_bytes;
+	cut.split_bytes = split_bytes;
+	/* Only splits are handed out, and remembered. */
+	if (job->resume_dir || job->processes)
+		cut.workers = 0;
+	return whi_input_split(&mr->input, &cut, &mr->stop);
+}
+
+static void tell_plan(struct whi_mr *mr)
+{
+	const struct whi_input *input = &mr->input;
+	const char *named = mr->job->isa ? mr->job->isa : getenv("WHORL_ISA");
+	struct wh_mr_plan plan = {
+		.files = input->file_count,
+		.bytes = input->bytes,
+		.splits = input->split_count,
+		.split_bytes = mr->split_bytes,
+		.memory_max = mr->spill.budget.max,
+		.front_bytes = mr->shared.l2_bytes,
+		.tmp_dir = mr->spill.file.dir,
+		.isa = mr->stats.isa,
+		.isa_chosen = named && *named,
+		.workers = mr->workers,
+	};
+
+	for (size_t i = 0; i < input->file_count; i++) {
+		plan.streams += input->files[i].is_stream;
+		plan.compressed += input->files[i].packed;
+	}
+	mr->job->plan(mr->job->arg, &plan);
+}
+
+static int find_files(struct whi_mr *mr)
+{
+	int r;
+
+	whi_walk_init(&mr->walk, &mr->input, &mr->stop, &mr->phase_done);
+	r = whi_mr_offload(mr, name_files, mr);
+	if (r == 0 && mr->walk.dir_count > 0)
+		r = whi_mr_on_workers(mr, walk_share);
+	if (r == 0)
+		r = whi_mr_offload(mr, split, mr);
+	whi_walk_fini(&mr->walk);
+	return r;
 }
 
 static int map_all(struct whi_mr *mr)
 {
-	int r = whi_mr_offload(mr, walk, mr);
+	const struct wh_mr_job *job = mr->job;
+	int r = find_files(mr);
 
 	if (r < 0)
 		return r;
 	mr->stats.files = mr->input.file_count;
-	mr->stats.bytes_total = mr->input.has_stream ? 0 : mr->input.bytes;
+	mr->stats.bytes_total = mr->input.has_stream || job->generate ? 0 : mr->input.bytes;
+	whi_mr_phase(mr, WH_MR_MAP, mr->stats.bytes_total);
+	if (job->plan)
+		tell_plan(mr);
 	for (size_t i = 0; i < mr->input.file_count; i++)
 		if (mr->input.files[i].error)
 			whi_mr_file_failed(mr, &mr->input.files[i], mr->input.files[i].error);
-	r = whi_mr_map_files(mr);
-	return r < 0 ? r : whi_mr_map_streams(mr);
-}
-
-/* On a worker: flush mappers as long as there are some. */
-static int flush_mappers(void *arg)
-{
-	struct whi_mr *mr = arg;
-	struct whi_mapper *mapper;
-	int r = 0;
-
-	while (r == 0 && (mapper = pop_mapper(mr)) != NULL)
-		r = whi_mapper_flush(mapper);
-	return r;
-}
-
-/* The rows of a reduced partition, in order, without the partition. */
-static int sort_part(struct whi_mr *mr, struct whi_part *part, struct whi_run *run)
-{
-	const struct wh_mr_job *job = mr->job;
-	struct whi_rows rows;
-	int r = whi_rows_init(&rows, part, job->value);
-
-	if (r < 0)
-		return r;
-	atomic_fetch_add_explicit(&mr->keys, rows.count, memory_order_relaxed);
-	whi_rows_sort(&rows, job, &mr->stop);
-	r = whi_run_init(run, &rows, job->rows_max ? job->rows_max : SIZE_MAX);
-	whi_rows_fini(&rows);
-	return r;
-}
-
-static int reduce_part(struct whi_mr *mr, unsigned index)
-{
-	struct whi_part *part = &mr->store->parts[index];
-	struct wh_mr_emitter emitter = {
-		.job = mr->job,
-		.mode = WHI_EMIT_REDUCE,
-		.part = part,
-		.stop = &mr->stop,
-	};
-	int r = whi_store_reduce(mr->store, index);
-
-	if (r == 0 && mr->job->reduce)
-		r = whi_emit_reduce(&emitter);
-	whi_part_seal(part);
-	if (r == 0)
-		r = sort_part(mr, part, &mr->runs[index]);
-	whi_part_fini(part);
-	return r;
-}
-
-/* On a worker: reduce and sort partitions as long as there are some. */
-static int reduce_parts(void *arg)
-{
-	struct whi_mr *mr = arg;
-	int r = 0;
-
-	while (r == 0) {
-		unsigned part = atomic_fetch_add(&mr->next_part, 1);
-
-		if (part >= WHI_PARTS)
-			break;
-		if (atomic_load(&mr->stop))
-			return -ECANCELED;
-		r = reduce_part(mr, part);
+	if (job->processes) {
+		r = whi_mr_map_processes(mr);
+		if (r == 0 && job->records == WH_MR_FILES)
+			return whi_mr_map_whole_streams(mr);
+		return r < 0 ? r : whi_mr_map_streams(mr);
 	}
-	return r;
-}
-
-/* On a worker. */
-static int output_rows(void *arg)
-{
-	struct whi_mr *mr = arg;
-	int64_t r = whi_runs_output(mr->runs, mr->job, &mr->stop);
-
-	if (r < 0)
-		return (int)r;
-	mr->rows_done = (uint64_t)r;
-	return 0;
+	if (job->records == WH_MR_FILES)
+		return whi_mr_map_whole(mr);
+	mr->end_split = mr->input.split_count;
+	r = job->resume_dir ? whi_resume_map_files(mr) : whi_mr_map_files(mr);
+	if (r == 0)
+		r = whi_mr_map_streams(mr);
+	return r < 0 ? r : whi_mr_map_generated(mr);
 }
 
 static uint64_t since(uint64_t *start)
@@ -256,25 +326,6 @@ static uint64_t since(uint64_t *start)
 
 	*start = now;
 	return passed;
-}
-
-static int finish(struct whi_mr *mr)
-{
-	uint64_t start = wh_now_ns();
-	int r = on_all_workers(mr, flush_mappers);
-
-	for (const struct whi_mapper *mapper = mr->mappers; mapper; mapper = mapper->next)
-		mr->stats.records += whi_mapper_records(mapper);
-	if (r == 0)
-		r = on_all_workers(mr, reduce_parts);
-	if (r < 0)
-		return r;
-	mr->stats.keys = atomic_load(&mr->keys);
-	mr->stats.reduce_ns = since(&start);
-	r = whi_mr_offload(mr, output_rows, mr);
-	mr->stats.rows = mr->rows_done;
-	mr->stats.output_ns = since(&start);
-	return r;
 }
 
 /* Finish out of reach of a cancellation: what has been mapped will be put out. */
@@ -286,7 +337,7 @@ static int finish_shielded(struct whi_mr *mr)
 	mr->shielded = true;
 	atomic_store(&mr->stop, false);
 	wh_scope_open(&scope, &(struct wh_scope_opts){ .shield = true });
-	r = finish(mr);
+	r = whi_mr_finish(mr);
 	wh_scope_close(&scope);
 	return r;
 }
@@ -297,14 +348,27 @@ static int run_phases(struct whi_mr *mr)
 	int r = map_all(mr);
 	bool interrupted = r == -ECANCELED || r == -ETIMEDOUT;
 
+	if (mr->job->records == WH_MR_NGRAMS)
+		whi_mr_ngrams_mapped(mr);
 	update_stats(mr);
 	mr->stats.map_ns = since(&start);
+	if (atomic_load(&mr->store->error))
+		return whi_mr_spill_error(mr, r);
 	if (mr->job->partial && (r == 0 || interrupted)) {
 		int finished = finish_shielded(mr);
 
 		return finished < 0 ? finished : r;
 	}
-	return r < 0 ? r : finish(mr);
+	return r < 0 ? r : whi_mr_finish(mr);
+}
+
+static void begin_phases(struct whi_mr *mr)
+{
+	mr->stats.phase_began_ns = wh_now_ns();
+	if (!mr->job->explain)
+		return;
+	mr->phase_wall_ns = wh_now_ns();
+	mr->phase_cpu_ns = whi_cpu_ns(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static int run_job(struct whi_mr *mr)
@@ -316,7 +380,9 @@ static int run_job(struct whi_mr *mr)
 	wh_scope_open(&scope, NULL);
 	r = wh_spawn(&scope, tick, mr, .ret_task = &ticker);
 	if (r == 0) {
+		begin_phases(mr);
 		r = run_phases(mr);
+		end_phase(mr);
 		/* cppcheck-suppress uninitvar; wh_spawn has filled it in */
 		wh_task_cancel(ticker);
 	}
@@ -324,19 +390,30 @@ static int run_job(struct whi_mr *mr)
 	return whi_mr_error(r, closed);
 }
 
-static int check(const struct wh_mr_job *job)
+static int check(const struct wh_mr_job *job, struct whi_why *why,
+		 const struct whi_words_kernel **ret)
 {
-	bool has_bytes = job->value == WH_MR_BYTES;
+	int r = whi_why_options(why, job);
 
-	if (!job->paths && job->path_count)
-		return -EINVAL;
-	if ((job->combine || job->reduce) && !has_bytes)
-		return -EINVAL;
-	if ((job->records == WH_MR_CUSTOM) != (job->record != NULL))
-		return -EINVAL;
-	if (job->records > WH_MR_CUSTOM || job->value > WH_MR_BYTES || job->order > WH_MR_BY_VALUE)
-		return -EINVAL;
-	return 0;
+	if (r < 0)
+		return r;
+	r = whi_words_choose(job->isa, ret);
+	if (r == -EINVAL)
+		whi_why(why, r, "isa, or WHORL_ISA in the environment, is the name of no kernel");
+	if (r == -ENOTSUP)
+		whi_why(why, r,
+			"this processor cannot run the kernel that isa, or WHORL_ISA in "
+			"the environment, names: leave it out");
+	return r;
+}
+
+enum whi_combine whi_combine_of(const struct wh_mr_job *job)
+{
+	if (job->records == WH_MR_NGRAMS)
+		return WHI_COMBINE_ADD_EXACT;
+	if (job->value == WH_MR_MIN)
+		return WHI_COMBINE_MIN;
+	return job->value == WH_MR_MAX ? WHI_COMBINE_MAX : WHI_COMBINE_ADD;
 }
 
 static struct whi_mr *mr_new(const struct wh_mr_job *job, const struct whi_words_kernel *kernel)
@@ -351,22 +428,31 @@ static struct whi_mr *mr_new(const struct wh_mr_job *job, const struct whi_words
 		return NULL;
 	}
 	mr->job = job;
+	mr->store->times = job->explain ? &mr->times : NULL;
 	mr->stats.isa = kernel->name;
 	mr->shared = (struct whi_mapper_job){
 		.job = job,
 		.kernel = kernel,
 		.store = mr->store,
 		.stop = &mr->stop,
+		.ngram = &mr->ngram,
+		.why = &mr->why,
+		.times = mr->store->times,
 		.l2_bytes = whi_cpu_l2_bytes(),
 	};
+	whi_words_rule_init(&mr->shared.rule, job->words);
+	mr->store->combine = whi_combine_of(job);
 	pthread_mutex_init(&mr->lock, NULL);
+	whi_spill_file_init(&mr->spill.file, NULL);
+	mr->resume.dir_fd = -1;
+	mr->resume.lock_fd = -1;
 	return mr;
 }
 
 static void mr_free(struct whi_mr *mr)
 {
 	for (unsigned part = 0; part < WHI_PARTS; part++)
-		whi_run_fini(&mr->runs[part]);
+		whi_runs_fini(&mr->runs[part]);
 	while (mr->mappers) {
 		struct whi_mapper *mapper = mr->mappers;
 
@@ -375,8 +461,26 @@ static void mr_free(struct whi_mr *mr)
 	}
 	whi_input_fini(&mr->input);
 	whi_store_free(mr->store);
+	whi_spill_fini(&mr->spill);
+	whi_resume_fini(&mr->resume);
 	pthread_mutex_destroy(&mr->lock);
 	whi_free(mr);
+}
+
+/* The budget, and what workers may have of it. A folder that was asked for is tried at once. */
+static int start_spill(struct whi_mr *mr)
+{
+	struct whi_spill *spill = &mr->spill;
+	int r = 0;
+
+	whi_spill_init(spill, mr->job, mr->workers, &mr->stop);
+	mr->store->spill = spill;
+	mr->store->block_room = whi_spill_block_room(spill);
+	mr->store->pool_most = whi_spill_pool_most(spill);
+	mr->shared.l2_bytes = whi_spill_front_bytes(spill, mr->shared.l2_bytes);
+	if (mr->job->tmp_dir)
+		r = whi_spill_file_make(&spill->file);
+	return whi_mr_spill_error(mr, r);
 }
 
 static int run_on(struct whi_mr *mr)
@@ -393,7 +497,10 @@ static int run_on(struct whi_mr *mr)
 	}
 	mr->workers = wh_executor_threads(mr->executor);
 	mr->stats.workers = mr->workers;
-	r = run_job(mr);
+	r = start_spill(mr);
+	if (r == 0)
+		r = run_job(mr);
+	whi_mr_spill_stats(mr);
 	if (!job->executor)
 		wh_executor_close(mr->executor);
 	return r;
@@ -402,20 +509,21 @@ static int run_on(struct whi_mr *mr)
 int wh_mapreduce(const struct wh_mr_job *job, struct wh_mr_stats *ret)
 {
 	const struct whi_words_kernel *kernel;
+	struct whi_why why = { 0 };
 	struct whi_mr *mr;
-	int r = check(job);
+	int r = check(job, &why, &kernel);
 
 	if (ret)
 		*ret = (struct wh_mr_stats){ 0 };
-	if (r < 0)
-		return r;
-	r = whi_words_choose(job->isa, &kernel);
+	if (r < 0 && ret)
+		memcpy(ret->why, why.text, sizeof(ret->why));
 	if (r < 0)
 		return r;
 	mr = mr_new(job, kernel);
 	if (!mr)
 		return -ENOMEM;
 	r = run_on(mr);
+	memcpy(mr->stats.why, mr->why.text, sizeof(mr->stats.why));
 	if (ret)
 		*ret = mr->stats;
 	mr_free(mr);

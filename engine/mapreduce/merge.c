@@ -1,40 +1,43 @@
-/* Brings the sorted rows of the partitions together: a tree of losers (D. Knuth, The Art of
- * Computer Programming, vol. 3, 5.4.1), one leaf a partition.
+/* Owns the tree of losers (D. Knuth, The Art of Computer Programming, vol. 3, 5.4.1), and the last
+ * way of the rows.
  *
- * 1. tree[node] is the leaf that lost there, for 1 <= node < WHI_PARTS; the winner is kept apart.
- * 2. An empty leaf loses against every other. */
+ * 1. tree[node] is the leaf that lost there, for 1 <= node < count; the winner is kept apart.
+ * 2. An empty leaf loses against every other.
+ * 3. A row that was handed over lies in memory that is not read into before the batch it is in has
+ *    been given to the output. */
+#include "mapreduce/merge.h"
+
 #include <errno.h>
 
 #include "base/alloc.h"
-#include "mapreduce/run.h"
+#include "base/clock.h"
 
 enum {
 	BATCH = 512,	   /* rows handed over at once */
 	AHEAD_BYTES = 256, /* of a run fetched early */
+	STOP_ROWS = 4096,  /* between two looks at `stop`; a power of two */
 };
 
-/* The next row of one partition. */
+/* The next row of one run. */
 struct leaf {
 	uint64_t rank;	 /* decides first */
 	uint64_t second; /* decides among equal ranks, then the rows themselves do */
 	struct wh_mr_row row;
-	const struct whi_run *run;
-	size_t next; /* where the row after `row` is */
+	struct whi_cursor cursor;
 	bool empty;
 };
 
-struct merge {
+struct whi_merge {
 	enum wh_mr_order order;
-	unsigned winner;
-	unsigned tree[WHI_PARTS];
-	struct leaf leaves[WHI_PARTS];
+	uint32_t count; /* of leaves, at least 1 */
+	uint32_t winner;
+	uint32_t *tree;
+	struct leaf *leaves;
 };
 
 struct batch {
-	const struct wh_mr_job *job;
-	const _Atomic bool *stop;
+	struct whi_output *output;
 	uint64_t left; /* rows still wanted */
-	uint64_t done;
 	size_t count;
 	struct wh_mr_row rows[BATCH];
 };
@@ -44,8 +47,8 @@ static void leaf_rank(struct leaf *leaf, enum wh_mr_order order)
 	if (order == WH_MR_BY_KEY) {
 		leaf->rank = whi_row_window(&leaf->row.key, 0);
 		leaf->second = whi_row_window(&leaf->row.key, 8);
-	} else if (leaf->run->value == WH_MR_SUM) {
-		leaf->rank = ~leaf->row.sum;
+	} else if (leaf->cursor.run->value != WH_MR_BYTES) {
+		leaf->rank = ~leaf->row.number;
 		leaf->second = whi_row_window(&leaf->row.key, 0);
 	} else {
 		leaf->rank = whi_row_window(&leaf->row.value, 0);
@@ -53,17 +56,21 @@ static void leaf_rank(struct leaf *leaf, enum wh_mr_order order)
 	}
 }
 
-static void leaf_next(struct leaf *leaf, enum wh_mr_order order)
+static int leaf_next(struct leaf *leaf, enum wh_mr_order order)
 {
-	leaf->empty = !whi_run_next(leaf->run, &leaf->next, &leaf->row);
-	if (leaf->empty)
-		return;
-	if (leaf->run->len - leaf->next > AHEAD_BYTES)
-		__builtin_prefetch(leaf->run->data + leaf->next + AHEAD_BYTES);
+	const struct whi_run *run = leaf->cursor.run;
+	int r = whi_cursor_next(&leaf->cursor, &leaf->row);
+
+	leaf->empty = r <= 0;
+	if (r <= 0)
+		return r;
+	if (run->len - leaf->cursor.at > AHEAD_BYTES)
+		__builtin_prefetch(run->data + leaf->cursor.at + AHEAD_BYTES);
 	leaf_rank(leaf, order);
+	return 0;
 }
 
-static bool leaf_before(const struct merge *merge, unsigned left, unsigned right)
+static bool leaf_before(const struct whi_merge *merge, uint32_t left, uint32_t right)
 {
 	const struct leaf *a = &merge->leaves[left], *b = &merge->leaves[right];
 
@@ -77,10 +84,10 @@ static bool leaf_before(const struct merge *merge, unsigned left, unsigned right
 }
 
 /* Let `leaf` play from `node` to the root. */
-static void play(struct merge *merge, unsigned node, unsigned leaf)
+static void play(struct whi_merge *merge, uint32_t node, uint32_t leaf)
 {
 	for (; node > 0; node /= 2) {
-		unsigned other = merge->tree[node];
+		uint32_t other = merge->tree[node];
 
 		if (!leaf_before(merge, other, leaf))
 			continue;
@@ -91,12 +98,12 @@ static void play(struct merge *merge, unsigned node, unsigned leaf)
 }
 
 /* The winner of the games below `node`. */
-static unsigned play_all(struct merge *merge, unsigned node)
+static uint32_t play_all(struct whi_merge *merge, uint32_t node)
 {
-	unsigned left, right;
+	uint32_t left, right;
 
-	if (node >= WHI_PARTS)
-		return node - WHI_PARTS;
+	if (node >= merge->count)
+		return node - merge->count;
 	left = play_all(merge, node * 2);
 	right = play_all(merge, node * 2 + 1);
 	if (leaf_before(merge, right, left)) {
@@ -107,94 +114,260 @@ static unsigned play_all(struct merge *merge, unsigned node)
 	return left;
 }
 
+void whi_merge_close(struct whi_merge *merge)
+{
+	if (!merge)
+		return;
+	for (uint32_t i = 0; merge->leaves && i < merge->count; i++)
+		whi_cursor_fini(&merge->leaves[i].cursor);
+	whi_free(merge->leaves);
+	whi_free(merge->tree);
+	whi_free(merge);
+}
+
+int whi_merge_open(const struct whi_run *runs, size_t count, enum wh_mr_order order,
+		   size_t chunk_bytes, struct whi_merge **ret)
+{
+	struct whi_merge *merge = whi_calloc(1, sizeof(*merge));
+	int r = 0;
+
+	whi_assert(count > 0 && count < UINT32_MAX / 2);
+	if (!merge)
+		return -ENOMEM;
+	merge->order = order;
+	merge->count = (uint32_t)count;
+	merge->tree = whi_alloc(count * sizeof(*merge->tree));
+	merge->leaves = whi_calloc(count, sizeof(*merge->leaves));
+	if (!merge->tree || !merge->leaves) {
+		whi_merge_close(merge);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < count && r == 0; i++) {
+		whi_cursor_init(&merge->leaves[i].cursor, &runs[i], chunk_bytes);
+		r = leaf_next(&merge->leaves[i], order);
+	}
+	if (r < 0) {
+		whi_merge_close(merge);
+		return r;
+	}
+	merge->winner = play_all(merge, 1);
+	*ret = merge;
+	return 0;
+}
+
+const struct wh_mr_row *whi_merge_row(const struct whi_merge *merge)
+{
+	const struct leaf *leaf = &merge->leaves[merge->winner];
+
+	return leaf->empty ? NULL : &leaf->row;
+}
+
+bool whi_merge_is_dry(const struct whi_merge *merge)
+{
+	return whi_cursor_is_dry(&merge->leaves[merge->winner].cursor);
+}
+
+static inline int go_on(struct whi_merge *merge)
+{
+	int r = leaf_next(&merge->leaves[merge->winner], merge->order);
+
+	if (r < 0)
+		return r;
+	play(merge, (merge->winner + merge->count) / 2, merge->winner);
+	return 0;
+}
+
+int whi_merge_next(struct whi_merge *merge)
+{
+	return go_on(merge);
+}
+
+static int write_merged(struct whi_merge *merge, struct whi_run_writer *writer, uint64_t rows_max,
+			const _Atomic bool *stop)
+{
+	const struct wh_mr_row *row;
+
+	for (uint64_t rows = 0; rows < rows_max && (row = whi_merge_row(merge)) != NULL; rows++) {
+		int r = whi_run_add(writer, row);
+
+		if (r == 0)
+			r = whi_merge_next(merge);
+		if (r < 0)
+			return r;
+		if (rows % STOP_ROWS == 0 && atomic_load_explicit(stop, memory_order_relaxed))
+			return -ECANCELED;
+	}
+	return whi_run_writer_end(writer);
+}
+
+/* How runs are to be merged on disk. */
+struct plan {
+	struct whi_spill *spill;
+	enum wh_mr_order order;
+	uint64_t rows_max;
+};
+
+/* Make one run of `count`, which stay as they are. */
+static int merge_some(const struct plan *plan, const struct whi_run *runs, size_t count,
+		      struct whi_run *ret)
+{
+	struct whi_run_writer writer;
+	struct whi_merge *merge;
+	int r = whi_merge_open(runs, count, plan->order, plan->spill->run_bytes, &merge);
+
+	if (r < 0)
+		return r;
+	whi_run_writer_init(&writer, ret, plan->spill);
+	r = write_merged(merge, &writer, plan->rows_max, plan->spill->stop);
+	whi_run_writer_fini(&writer);
+	whi_merge_close(merge);
+	if (r < 0)
+		whi_run_fini(ret);
+	return r;
+}
+
+int whi_runs_merge(struct whi_runs *runs, enum wh_mr_order order, size_t most, uint64_t rows_max,
+		   struct whi_spill *spill)
+{
+	const struct plan plan = { spill, order, rows_max ? rows_max : UINT64_MAX };
+	size_t fan_in = whi_spill_fan_in(spill);
+
+	if (order == WH_MR_UNORDERED)
+		return 0;
+	while (runs->count > most) {
+		size_t left = runs->count - most + 1;
+		size_t count = left < fan_in ? left : fan_in;
+		struct whi_run merged;
+		int r = merge_some(&plan, runs->items, count, &merged);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < count; i++)
+			whi_run_fini(&runs->items[i]);
+		/* What they have become comes last: it is the longest. */
+		for (size_t i = count; i < runs->count; i++)
+			runs->items[i - count] = runs->items[i];
+		runs->count -= count;
+		r = whi_runs_add(runs, &merged);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int batch_flush(struct batch *batch)
 {
+	struct whi_output *output = batch->output;
 	size_t count = batch->count;
+	uint64_t start;
+	int r;
 
 	batch->count = 0;
-	batch->done += count;
-	if (atomic_load_explicit(batch->stop, memory_order_relaxed))
+	output->rows += count;
+	if (output->done)
+		atomic_store_explicit(output->done, output->rows, memory_order_relaxed);
+	if (atomic_load_explicit(output->spill->stop, memory_order_relaxed))
 		return -ECANCELED;
-	if (count == 0 || !batch->job->output)
+	if (count == 0 || !output->job->output)
 		return 0;
-	return batch->job->output(batch->job->arg, batch->rows, count);
+	start = whi_clock_ns();
+	r = output->job->output(output->job->arg, batch->rows, count);
+	output->write_ns += whi_clock_ns() - start;
+	return r;
 }
 
 static int batch_add(struct batch *batch, const struct wh_mr_row *row)
 {
+	/* A sum of match counts that is no sum any more. */
+	if (batch->output->job->records == WH_MR_NGRAMS && row->number == UINT64_MAX)
+		return -EOVERFLOW;
 	batch->rows[batch->count++] = *row;
 	batch->left--;
 	return batch->count == BATCH || batch->left == 0 ? batch_flush(batch) : 0;
 }
 
-static int output_merged(struct merge *merge, struct batch *batch)
+static int output_merged(struct whi_merge *merge, struct batch *batch)
 {
-	merge->winner = play_all(merge, 1);
 	while (batch->left > 0) {
-		struct leaf *leaf = &merge->leaves[merge->winner];
+		const struct leaf *leaf = &merge->leaves[merge->winner];
 		int r;
 
 		if (leaf->empty)
 			return batch_flush(batch);
 		r = batch_add(batch, &leaf->row);
+		if (r == 0 && whi_cursor_is_dry(&leaf->cursor))
+			r = batch_flush(batch);
+		if (r == 0)
+			r = go_on(merge);
 		if (r < 0)
 			return r;
-		leaf_next(leaf, merge->order);
-		play(merge, (merge->winner + WHI_PARTS) / 2, merge->winner);
 	}
 	return 0;
 }
 
-static int output_unordered(const struct whi_run *runs, struct batch *batch)
+static int output_one(struct whi_cursor *cursor, struct batch *batch)
 {
 	struct wh_mr_row row;
+	int r = 0;
 
-	for (unsigned part = 0; part < WHI_PARTS; part++)
-		for (size_t at = 0; batch->left > 0 && whi_run_next(&runs[part], &at, &row);) {
-			int r = batch_add(batch, &row);
-
-			if (r < 0)
-				return r;
-		}
-	return batch_flush(batch);
-}
-
-static struct merge *merge_new(const struct whi_run *runs, enum wh_mr_order order)
-{
-	struct merge *merge = whi_calloc(1, sizeof(*merge));
-
-	if (!merge)
-		return NULL;
-	merge->order = order;
-	for (unsigned part = 0; part < WHI_PARTS; part++) {
-		merge->leaves[part].run = &runs[part];
-		leaf_next(&merge->leaves[part], order);
+	while (batch->left > 0 && (r = whi_cursor_next(cursor, &row)) > 0) {
+		r = batch_add(batch, &row);
+		if (r == 0 && whi_cursor_is_dry(cursor))
+			r = batch_flush(batch);
+		if (r < 0)
+			return r;
 	}
-	return merge;
+	return r;
 }
 
-int64_t whi_runs_output(const struct whi_run *runs, const struct wh_mr_job *job,
-			const _Atomic bool *stop)
+static int output_unordered(const struct whi_run *runs, size_t count, struct batch *batch)
 {
-	struct merge *merge = merge_new(runs, job->order);
-	struct batch *batch = whi_alloc(sizeof(*batch));
-	int64_t r = -ENOMEM;
+	int r = 0;
 
-	if (!merge || !batch)
-		goto out;
-	batch->job = job;
-	batch->stop = stop;
+	for (size_t i = 0; i < count && r >= 0; i++) {
+		struct whi_cursor cursor;
+
+		whi_cursor_init(&cursor, &runs[i], batch->output->spill->block_bytes);
+		r = output_one(&cursor, batch);
+		/* The rows of the batch lie in what is freed next. */
+		if (r >= 0)
+			r = batch_flush(batch);
+		whi_cursor_fini(&cursor);
+	}
+	return r;
+}
+
+static int output_ordered(const struct whi_run *runs, size_t count, struct batch *batch)
+{
+	const struct whi_output *output = batch->output;
+	struct whi_merge *merge;
+	int r;
+
+	if (count == 0)
+		return batch_flush(batch);
+	r = whi_merge_open(runs, count, output->job->order, output->spill->run_bytes, &merge);
+	if (r < 0)
+		return r;
+	r = output_merged(merge, batch);
+	whi_merge_close(merge);
+	return r;
+}
+
+int whi_runs_output(const struct whi_run *runs, size_t count, struct whi_output *output)
+{
+	const struct wh_mr_job *job = output->job;
+	struct batch *batch = whi_alloc(sizeof(*batch));
+	int r;
+
+	if (!batch)
+		return -ENOMEM;
+	batch->output = output;
 	batch->left = job->rows_max ? job->rows_max : UINT64_MAX;
-	batch->done = 0;
 	batch->count = 0;
 	if (job->order == WH_MR_UNORDERED)
-		r = output_unordered(runs, batch);
+		r = output_unordered(runs, count, batch);
 	else
-		r = output_merged(merge, batch);
-	if (r >= 0)
-		r = (int64_t)batch->done;
-out:
+		r = output_ordered(runs, count, batch);
 	whi_free(batch);
-	whi_free(merge);
-	return r;
+	return r < 0 ? r : 0;
 }

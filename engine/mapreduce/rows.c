@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "base/list.h"
 
 /* Low bits of a reference; everything referred to is aligned to 8. */
@@ -43,32 +44,110 @@ static void collect_pairs(struct whi_rows *rows, const struct whi_qnode *chain)
 	}
 }
 
-static void collect_sums(struct whi_rows *rows)
+static void collect_shorts(struct whi_rows *rows, const struct whi_block *chunk, uint64_t least)
+{
+	const struct whi_short *records = (const void *)chunk->data;
+
+	for (size_t i = 0; i < chunk->used / sizeof(*records); i++)
+		/* Those without a key: see whi_part_fold_wide. */
+		if (records[i].count >= least && whi_likely(records[i].low))
+			rows->items[rows->count++].ref = ref_to(&records[i], WHI_SHORT);
+}
+
+static void collect_longs(struct whi_rows *rows, const struct whi_block *chunk, uint64_t least)
+{
+	for (size_t at = 0; at < chunk->used;) {
+		const struct whi_long *record = (const void *)(chunk->data + at);
+
+		if (record->count >= least)
+			rows->items[rows->count++].ref = ref_to(record, WHI_LONG);
+		at += whi_long_bytes(record->len);
+	}
+}
+
+/* Rows of at least that number. */
+static void collect_numbers(struct whi_rows *rows, uint64_t least)
 {
 	const struct whi_part *part = rows->part;
 
-	for (uint32_t id = 1; id <= part->shorts.used; id++)
-		rows->items[rows->count++].ref = ref_to(&part->shorts.keys[id], WHI_SHORT);
-	for (uint32_t id = 1; id <= part->longs.used; id++)
-		rows->items[rows->count++].ref = ref_to(&part->longs.entries[id], WHI_LONG);
+	for (uint32_t i = 0; i < part->shorts.chunk_count; i++)
+		collect_shorts(rows, part->shorts.chunks[i], least);
+	for (uint32_t i = 0; i < part->longs.chunk_count; i++)
+		collect_longs(rows, part->longs.chunks[i], least);
 }
 
-int whi_rows_init(struct whi_rows *rows, const struct whi_part *part, enum wh_mr_value value)
+static int collect(struct whi_rows *rows, size_t count, uint64_t least)
 {
-	const struct whi_qnode *pairs = part->results ? part->results : part->pairs;
-	size_t count = value == WH_MR_SUM ? whi_part_keys(part) : count_pairs(pairs);
+	const struct whi_part *part = rows->part;
 
-	*rows = (struct whi_rows){ .part = part, .value = value };
 	if (count == 0)
 		return 0;
 	rows->items = whi_alloc(count * sizeof(*rows->items));
 	if (!rows->items)
 		return -ENOMEM;
-	if (value == WH_MR_SUM)
-		collect_sums(rows);
+	if (rows->value != WH_MR_BYTES)
+		collect_numbers(rows, least);
 	else
-		collect_pairs(rows, pairs);
+		collect_pairs(rows, part->results ? part->results : part->pairs);
 	return 0;
+}
+
+int whi_rows_init(struct whi_rows *rows, const struct whi_part *part, enum wh_mr_value value)
+{
+	const struct whi_qnode *pairs = part->results ? part->results : part->pairs;
+
+	*rows = (struct whi_rows){ .part = part, .value = value };
+	rows->all = value != WH_MR_BYTES ? whi_part_keys(part) : count_pairs(pairs);
+	return collect(rows, rows->all, 0);
+}
+
+/* How many numbers of a part have each count of bits. */
+struct sizes {
+	size_t rows[65];
+};
+
+static inline unsigned bits_of(uint64_t number)
+{
+	return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
+}
+
+static void measure(struct sizes *sizes, const struct whi_part *part)
+{
+	for (uint32_t i = 0; i < part->shorts.chunk_count; i++) {
+		const struct whi_block *chunk = part->shorts.chunks[i];
+		const struct whi_short *records = (const void *)chunk->data;
+
+		for (size_t k = 0; k < chunk->used / sizeof(*records); k++)
+			if (whi_likely(records[k].low))
+				sizes->rows[bits_of(records[k].count)]++;
+	}
+	for (uint32_t i = 0; i < part->longs.chunk_count; i++) {
+		const struct whi_block *chunk = part->longs.chunks[i];
+
+		for (size_t at = 0; at < chunk->used;) {
+			const struct whi_long *record = (const void *)(chunk->data + at);
+
+			sizes->rows[bits_of(record->count)]++;
+			at += whi_long_bytes(record->len);
+		}
+	}
+}
+
+int whi_rows_init_first(struct whi_rows *rows, const struct whi_part *part,
+			const struct wh_mr_job *job)
+{
+	struct sizes sizes = { { 0 } };
+	unsigned bits = 65;
+	size_t count = 0;
+
+	if (job->value == WH_MR_BYTES || job->order != WH_MR_BY_VALUE || job->rows_max == 0 ||
+	    job->rows_max >= whi_part_keys(part))
+		return whi_rows_init(rows, part, job->value);
+	*rows = (struct whi_rows){ .part = part, .value = job->value, .all = whi_part_keys(part) };
+	measure(&sizes, part);
+	while (bits > 0 && count < job->rows_max)
+		count += sizes.rows[--bits];
+	return collect(rows, count, bits > 1 ? UINT64_C(1) << (bits - 1) : bits);
 }
 
 void whi_rows_fini(struct whi_rows *rows)
@@ -77,26 +156,25 @@ void whi_rows_fini(struct whi_rows *rows)
 	*rows = (struct whi_rows){ 0 };
 }
 
-static size_t short_len(const struct whi_key *key)
+static size_t short_len(const struct whi_short *key)
 {
 	if (key->high)
 		return 16 - (size_t)__builtin_clzll(key->high) / 8;
 	return 8 - (size_t)__builtin_clzll(key->low) / 8;
 }
 
-static void get_short(const struct whi_short_table *table, const struct whi_key *key,
-		      struct wh_mr_row *ret)
+static void get_short(const struct whi_short *record, struct wh_mr_row *ret)
 {
-	ret->key = (struct wh_mr_bytes){ key, short_len(key) };
+	ret->key = (struct wh_mr_bytes){ record, short_len(record) };
 	ret->value = (struct wh_mr_bytes){ 0 };
-	ret->sum = table->counts[key - table->keys];
+	ret->number = record->count;
 }
 
-static void get_long(const struct whi_long_entry *entry, struct wh_mr_row *ret)
+static void get_long(const struct whi_long *record, struct wh_mr_row *ret)
 {
-	ret->key = (struct wh_mr_bytes){ entry->bytes, entry->len };
+	ret->key = (struct wh_mr_bytes){ record + 1, record->len };
 	ret->value = (struct wh_mr_bytes){ 0 };
-	ret->sum = entry->count;
+	ret->number = record->count;
 }
 
 static void get_pair(const struct whi_pair *pair, struct wh_mr_row *ret)
@@ -105,16 +183,17 @@ static void get_pair(const struct whi_pair *pair, struct wh_mr_row *ret)
 
 	ret->key = (struct wh_mr_bytes){ key, pair->key_len };
 	ret->value = (struct wh_mr_bytes){ key + pair->key_len, pair->value_len };
-	ret->sum = 0;
+	ret->number = 0;
 }
 
 void whi_rows_get(const struct whi_rows *rows, uint64_t ref, struct wh_mr_row *ret)
 {
+	(void)rows;
 	const void *at = (const void *)(uintptr_t)(ref & ~(uint64_t)REF_KIND);
 
 	switch ((enum whi_kind)(ref & REF_KIND)) {
 	case WHI_SHORT:
-		get_short(&rows->part->shorts, at, ret);
+		get_short(at, ret);
 		return;
 	case WHI_LONG:
 		get_long(at, ret);
@@ -140,8 +219,8 @@ int whi_row_compare(const struct wh_mr_row *a, const struct wh_mr_row *b, enum w
 {
 	int keys, values;
 
-	if (a->sum != b->sum && order == WH_MR_BY_VALUE)
-		return a->sum > b->sum ? -1 : 1;
+	if (a->number != b->number && order == WH_MR_BY_VALUE)
+		return a->number > b->number ? -1 : 1;
 	keys = compare_bytes(&a->key, &b->key);
 	values = compare_bytes(&a->value, &b->value);
 	if (order == WH_MR_BY_VALUE)

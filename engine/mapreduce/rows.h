@@ -23,11 +23,16 @@ struct whi_rows {
 	enum wh_mr_value value;
 	struct whi_item *items;
 	size_t count;
+	size_t all; /* rows that the partition has; these are not always collected */
 };
 
 /* Collect the rows of `part`, which has been reduced, in no order. `value` says which rows they
  * are. Returns 0 or -ENOMEM. */
 int whi_rows_init(struct whi_rows *rows, const struct whi_part *part, enum wh_mr_value value);
+
+/* The same, without most of the rows that cannot be among the first ones that `job` wants. */
+int whi_rows_init_first(struct whi_rows *rows, const struct whi_part *part,
+			const struct wh_mr_job *job);
 void whi_rows_fini(struct whi_rows *rows);
 
 /* Look a row up. */

@@ -40,7 +40,7 @@ static enum stage next_stage(const struct sorter *sorter, enum stage stage)
 
 	switch (stage) {
 	case BY_SUM:
-		return sorter->rows->value == WH_MR_SUM ? BY_KEY : BY_VALUE;
+		return sorter->rows->value != WH_MR_BYTES ? BY_KEY : BY_VALUE;
 	case BY_KEY:
 		return BY_KEY_LEN;
 	case BY_KEY_LEN:
@@ -67,7 +67,7 @@ static uint64_t prefix_of(const struct wh_mr_row *row, enum stage stage, size_t 
 {
 	switch (stage) {
 	case BY_SUM:
-		return ~row->sum;
+		return ~row->number;
 	case BY_KEY:
 		return whi_row_window(&row->key, depth);
 	case BY_KEY_LEN:

@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "mapreduce/decompress.h"
 #include "mapreduce/records.h"
 
 /* Read beyond the end of a part at first: its last record goes on for a few bytes. */
@@ -41,6 +43,9 @@ static void sync_to_record(struct whi_source *source, const struct wh_mr_job *jo
 {
 	size_t first = whi_records_first(job, buf->data, buf->len, 1);
 
+	/* What tells the beginning of a record may not all be here yet. */
+	if (first == 0 && job->find && !eof)
+		return;
 	consume(source, buf, first ? first : buf->len);
 	source->synced = first > 0;
 	source->done = eof || source->pos >= source->end;
@@ -61,36 +66,90 @@ static size_t find_records(struct whi_source *source, const struct wh_mr_job *jo
 	to_end = (size_t)(source->end - source->pos);
 	take = whi_records_first(job, buf->data, buf->len, to_end);
 	source->done = take > 0 || eof;
-	return take == 0 && eof ? buf->len : take;
+	if (take > 0)
+		return take;
+	/* The last record goes on; those before it need not wait. */
+	return eof ? buf->len : whi_records_last(job, buf->data, buf->len);
+}
+
+static struct wh_mr_origin here(const struct whi_source *source)
+{
+	return (struct wh_mr_origin){ .path = source->path, .offset = source->pos };
 }
 
 /* A record that does not fit: double the buffer. */
-static int grow(const struct wh_mr_job *job, struct whi_buffer *buf)
+static int grow(const struct whi_source *source, const struct whi_mapper_job *shared,
+		struct whi_buffer *buf)
 {
+	const struct wh_mr_job *job = shared->job;
+	struct wh_mr_origin origin = here(source);
+
 	if (buf->len < buf->room)
 		return 0;
 	if (job->record_max && buf->len > job->record_max)
-		return -EMSGSIZE;
+		return whi_why_at(shared->why, -EMSGSIZE, &origin,
+				  "a record is longer than record_max allows");
+	if (source->room_max && buf->len >= source->room_max)
+		return -EFBIG;
 	return whi_buffer_reserve(buf, buf->room * 2);
+}
+
+/* It ended early. Some files, as those in /sys, only say that they are longer. */
+static bool has_shrunk(const struct whi_source *source)
+{
+	struct stat st;
+
+	return stat(source->path, &st) < 0 || (uint64_t)st.st_size < source->end;
+}
+
+static void check_end(struct whi_source *source, const struct whi_buffer *buf)
+{
+	bool early = !source->decoded && source->end != UINT64_MAX &&
+		     source->pos + buf->len < source->end;
+
+	if (early && source->path && has_shrunk(source))
+		source->error = -ESTALE;
+}
+
+/* How many of `take` bytes are to be mapped. */
+static size_t leave_tail(struct whi_source *source, const struct whi_mapper_job *shared,
+			 size_t take)
+{
+	size_t whole = whi_records_whole(shared->job, take);
+	struct wh_mr_origin origin = here(source);
+
+	origin.offset += whole;
+	if (whole < take && !source->error)
+		source->error = whi_why_at(shared->why, -ENODATA, &origin,
+					   "the last record is shorter than record_bytes,");
+	return whole;
 }
 
 int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
 		   bool eof)
 {
-	const struct wh_mr_job *job = mapper->shared->job;
+	const struct whi_mapper_job *shared = mapper->shared;
+	struct wh_mr_origin origin;
 	size_t take;
 	int r;
 
+	if (eof)
+		check_end(source, buf);
 	if (!source->synced)
-		sync_to_record(source, job, buf, eof);
-	if (source->done || !source->synced)
+		sync_to_record(source, shared->job, buf, eof);
+	if (source->done)
 		return 0;
-	take = find_records(source, job, buf, eof);
-	r = whi_mapper_map(mapper, buf->data, take);
+	if (!source->synced)
+		return grow(source, shared, buf);
+	take = find_records(source, shared->job, buf, eof);
+	origin = here(source);
+	whi_mapper_from(mapper, &origin);
+	r = whi_mapper_map(mapper, buf->data, leave_tail(source, shared, take));
 	if (r < 0)
 		return r;
 	consume(source, buf, take);
-	return source->done ? 0 : grow(job, buf);
+	source->done |= source->pos >= source->end;
+	return source->done ? 0 : grow(source, shared, buf);
 }
 
 uint64_t whi_source_progress(struct whi_source *source)
@@ -103,8 +162,15 @@ uint64_t whi_source_progress(struct whi_source *source)
 	return more;
 }
 
-/* Only if finding the file needs no device. Any failure is somebody else's to explain. */
-static int open_cached(const char *path)
+bool whi_source_is_compressed(struct whi_source *source, const struct whi_buffer *buf)
+{
+	bool look = source->look;
+
+	source->look = false;
+	return look && whi_unpack_is_packed(buf->data, buf->len);
+}
+
+int whi_open_cached(const char *path)
 {
 	struct open_how how = {
 		.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
@@ -114,18 +180,22 @@ static int open_cached(const char *path)
 	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 }
 
-size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf)
+uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer *buf)
 {
 	uint64_t pos = source->pos + buf->len;
-	uint64_t want = BEYOND_BYTES;
 
 	if (source->end == UINT64_MAX)
-		return buf->room - buf->len;
+		return UINT64_MAX;
 	if (pos < source->end)
-		want += source->end - pos;
-	else
-		/* It goes on for longer. Twice as much each time, as all of it is searched. */
-		want += pos - source->end;
+		return source->end - pos + BEYOND_BYTES;
+	/* It goes on for longer. Twice as much each time, as all of it is searched. */
+	return pos - source->end + BEYOND_BYTES;
+}
+
+size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf)
+{
+	uint64_t want = whi_source_far(source, buf);
+
 	return want < buf->room - buf->len ? (size_t)want : buf->room - buf->len;
 }
 
@@ -143,11 +213,16 @@ static int map_fd(struct whi_source *source, struct whi_mapper *mapper, int fd)
 
 	buf->len = 0;
 	while (r == 0 && !source->done) {
+		uint64_t began = whi_step_begin(mapper->shared->times);
 		ssize_t n = read_cached(source, fd, buf);
+
+		whi_step_end(mapper->shared->times, WHI_STEP_READ, began);
 
 		if (n < 0)
 			return WHI_NOT_CACHED;
 		buf->len += (size_t)n;
+		if (whi_source_is_compressed(source, buf))
+			return WHI_COMPRESSED;
 		r = whi_source_map(source, mapper, buf, n == 0);
 	}
 	return r;
@@ -155,7 +230,7 @@ static int map_fd(struct whi_source *source, struct whi_mapper *mapper, int fd)
 
 int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper)
 {
-	int fd = open_cached(source->path);
+	int fd = whi_open_cached(source->path);
 	int r;
 
 	if (fd < 0)

@@ -17,7 +17,11 @@ enum {
 	WHI_READ_COLD_BYTES = 1024 * 1024, /* of a file on a device */
 };
 
-enum { WHI_NOT_CACHED = 1 };
+/* What mapping a file may come to besides an end or an error. */
+enum {
+	WHI_NOT_CACHED = 1,
+	WHI_COMPRESSED, /* it begins as compressed data do; nothing was mapped */
+};
 
 struct whi_source {
 	const char *path;
@@ -26,7 +30,12 @@ struct whi_source {
 	uint64_t pos; /* in the file: where the buffer begins */
 	bool synced;  /* `pos` is at a record's first byte */
 	bool done;
+	bool decoded;	  /* offsets are of what the file decodes to, not of the file */
+	bool look;	  /* whether it is compressed is not known, and matters */
 	uint64_t counted; /* bytes told to the progress so far */
+	size_t room_max;  /* no record is longer: -EFBIG; 0: as the job says */
+	int error; /* of the file, when its end was there: -ESTALE, -ENODATA; what there is was
+		      mapped */
 };
 
 /* Begin with a part of a file. */
@@ -37,13 +46,24 @@ void whi_source_init(struct whi_source *source, const char *path, uint64_t begin
 int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
 		   bool eof);
 
+/* How many bytes are wanted that follow those in `buf`, whether there is room for them or not. */
+uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer *buf);
+
 /* How many bytes to read next, behind those in `buf`. */
 size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf);
 
 /* Map the source, from `pos` on, as far as its file is in the page cache, without waiting for a
  * device. Returns 0 at the end, WHI_NOT_CACHED if it has to be read from `pos` on in another way,
- * or an error as whi_source_map. */
+ * WHI_COMPRESSED, or an error as whi_source_map. */
 int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper);
+
+/* Whether the file begins as compressed data do, if that is to be looked for; `buf` has its first
+ * bytes, and all of them if it is short. Looks once. */
+bool whi_source_is_compressed(struct whi_source *source, const struct whi_buffer *buf);
+
+/* Open a file if finding it needs no device. Returns a descriptor, or -1: any failure is somebody
+ * else's to explain. */
+int whi_open_cached(const char *path);
 
 /* Bytes that are done since this was last asked. */
 uint64_t whi_source_progress(struct whi_source *source);

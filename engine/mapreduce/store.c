@@ -4,7 +4,9 @@
  * 1. A block is in one place: open in a writer, on a pending stack, or in the hands of a claimer.
  * 2. Tables change only under a claim (or in whi_store_reduce, when nobody else is there).
  * 3. pending_bytes counts what has been pushed and not merged yet; it decides when to merge, never
- *    whether. */
+ *    whether.
+ * 4. What the budget says is held is the blocks that were pushed and not merged, and the sum of
+ *    what partitions hold. */
 #include "mapreduce/store.h"
 
 #include <string.h>
@@ -12,6 +14,8 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "mapreduce/bytes.h"
+#include "mapreduce/spill.h"
+#include "mapreduce/wide.h"
 
 enum { MERGE_BYTES_MIN = 2 * WHI_BLOCK_BYTES };
 
@@ -27,16 +31,6 @@ struct whi_store *whi_store_new(void)
 	return store;
 }
 
-void whi_blocks_free(struct whi_qnode *chain)
-{
-	while (chain) {
-		struct whi_qnode *next = chain->next;
-
-		whi_free(whi_container_of(chain, struct whi_block, node));
-		chain = next;
-	}
-}
-
 void whi_part_fini(struct whi_part *part)
 {
 	whi_blocks_free(whi_mpsc_take(&part->pending));
@@ -44,8 +38,9 @@ void whi_part_fini(struct whi_part *part)
 	whi_blocks_free(part->results);
 	part->pairs = NULL;
 	part->results = NULL;
-	whi_short_table_fini(&part->shorts);
-	whi_long_table_fini(&part->longs);
+	whi_table_fini(&part->shorts);
+	whi_table_fini(&part->longs);
+	whi_stream_fini(&part->spilled);
 }
 
 void whi_store_free(struct whi_store *store)
@@ -58,17 +53,20 @@ void whi_store_free(struct whi_store *store)
 }
 
 /* Takes the block. */
-static int merge_block(struct whi_part *part, struct whi_block *block)
+static int merge_block(struct whi_part *part, enum whi_combine combine, struct whi_pool *pool,
+		       struct whi_block *block)
 {
 	const struct whi_short *shorts = (const void *)block->data;
 	int r = 0;
 
 	switch (block->kind) {
 	case WHI_SHORT:
-		r = whi_short_table_add(&part->shorts, shorts, block->used / sizeof(*shorts));
+		part->shorts.wide = &part->longs;
+		r = whi_table_add_shorts(&part->shorts, pool, shorts,
+					 block->used / sizeof(*shorts));
 		break;
 	case WHI_LONG:
-		r = whi_long_table_add(&part->longs, block->data, block->used);
+		r = whi_table_add_longs(&part->longs, pool, combine, block->data, block->used);
 		break;
 	case WHI_PAIR:
 		block->node.next = part->pairs;
@@ -77,79 +75,142 @@ static int merge_block(struct whi_part *part, struct whi_block *block)
 	case WHI_KINDS:
 		whi_assert(false);
 	}
-	whi_free(block);
+	whi_pool_put(pool, block);
 	return r;
 }
 
-/* Under a claim: merge all that is pending. */
-static int merge_pending(struct whi_part *part)
+static size_t block_memory(const struct whi_block *block)
+{
+	return whi_block_bytes(block);
+}
+
+/* `consumed` bytes of pending blocks have become part of what `part` holds now. */
+static void count_held(struct whi_store *store, struct whi_part *part, uint64_t held,
+		       uint64_t consumed)
+{
+	uint64_t before = atomic_load_explicit(&part->held, memory_order_relaxed);
+
+	atomic_store_explicit(&part->held, held, memory_order_relaxed);
+	if (store->spill)
+		whi_budget_add(&store->spill->budget, (int64_t)(held - before - consumed));
+}
+
+void whi_part_forget(struct whi_store *store, struct whi_part *part)
+{
+	count_held(store, part, 0, 0);
+}
+
+void whi_part_empty(struct whi_store *store, struct whi_part *part)
+{
+	whi_table_fini(&part->shorts);
+	whi_table_fini(&part->longs);
+	whi_blocks_free(part->pairs);
+	part->pairs = NULL;
+	part->pair_bytes = 0;
+	whi_part_forget(store, part);
+}
+
+int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool)
 {
 	struct whi_qnode *chain = whi_mpsc_take(&part->pending);
-	uint64_t merged = 0, table_bytes;
+	uint64_t merged = 0, table_bytes, consumed = 0;
+	uint64_t began = whi_step_begin(store->times);
+	int r = 0;
 
 	while (chain) {
 		struct whi_block *block = whi_container_of(chain, struct whi_block, node);
-		int r;
 
 		chain = chain->next;
 		merged += block->used;
-		r = merge_block(part, block);
+		consumed += block_memory(block);
 		if (r < 0) {
-			whi_blocks_free(chain);
-			return r;
+			whi_free(block);
+			continue;
 		}
+		if (block->kind == WHI_PAIR)
+			part->pair_bytes += block_memory(block);
+		r = merge_block(part, store->combine, pool, block);
 	}
 	atomic_fetch_sub_explicit(&part->pending_bytes, merged, memory_order_relaxed);
 	/* A bigger table takes longer to bring into the cache: merge more at a time. */
-	table_bytes = (uint64_t)part->shorts.room * 32 + (uint64_t)part->longs.room * 64;
+	table_bytes = whi_table_bytes(&part->shorts) + whi_table_bytes(&part->longs);
+	count_held(store, part, table_bytes + part->pair_bytes, consumed);
 	if (table_bytes / 8 > MERGE_BYTES_MIN)
 		atomic_store_explicit(&part->merge_bytes, table_bytes / 8, memory_order_relaxed);
-	return 0;
+	whi_step_end(store->times, WHI_STEP_MERGE, began);
+	return r;
 }
 
+/* What is mapped from now on would be lost. */
 static void store_fail(struct whi_store *store, int error)
 {
 	int none = 0;
 
 	atomic_compare_exchange_strong(&store->error, &none, error);
+	if (store->spill)
+		atomic_store(store->spill->stop, true);
 }
 
-static void block_push(struct whi_store *store, struct whi_part *part, struct whi_block *block)
+/* Merge what is pending if nobody else does. */
+static int merge_unclaimed(struct whi_store *store, struct whi_part *part, struct whi_pool *pool)
 {
-	uint64_t pending;
 	int r;
 
+	if (atomic_exchange_explicit(&part->claimed, true, memory_order_acquire))
+		return 0;
+	r = whi_part_merge(store, part, pool);
+	atomic_store_explicit(&part->claimed, false, memory_order_release);
+	return r;
+}
+
+static void block_push(struct whi_writer *writer, struct whi_part *part, struct whi_block *block)
+{
+	struct whi_store *store = writer->store;
+	uint64_t pending;
+	int r = 0;
+
+	if (store->spill)
+		whi_budget_add(&store->spill->budget, (int64_t)block_memory(block));
 	pending = atomic_fetch_add_explicit(&part->pending_bytes, block->used,
 					    memory_order_relaxed) +
 		  block->used;
 	whi_mpsc_push(&part->pending, &block->node);
-	if (pending < atomic_load_explicit(&part->merge_bytes, memory_order_relaxed))
-		return;
-	if (atomic_exchange_explicit(&part->claimed, true, memory_order_acquire))
-		return;
-	r = merge_pending(part);
-	atomic_store_explicit(&part->claimed, false, memory_order_release);
+	if (pending >= atomic_load_explicit(&part->merge_bytes, memory_order_relaxed))
+		r = merge_unclaimed(store, part, &writer->pool);
+	if (r == 0 && store->spill && whi_budget_is_over(&store->spill->budget))
+		r = whi_spill_relieve(store, &writer->pool);
 	if (r < 0)
 		store_fail(store, r);
 }
 
 int whi_store_reduce(struct whi_store *store, unsigned part)
 {
-	int r = merge_pending(&store->parts[part]);
+	struct whi_pool pool = { 0 };
+	int r;
 
+	pool.room = store->block_room;
+	pool.most = store->pool_most;
+	r = whi_part_merge(store, &store->parts[part], &pool);
+	/* What goes to disk meets there, whatever it was here. */
+	if (!store->parts[part].spilled.count &&
+	    (store->combine == WHI_COMBINE_ADD_EXACT || store->parts[part].shorts.has_wide))
+		whi_part_fold_wide(&store->parts[part], store->combine);
+	whi_pool_fini(&pool);
 	return r < 0 ? r : atomic_load(&store->error);
 }
 
 void whi_part_seal(struct whi_part *part)
 {
-	whi_short_table_seal(&part->shorts);
-	whi_long_table_seal(&part->longs);
+	whi_table_seal(&part->shorts);
+	whi_table_seal(&part->longs);
 }
 
 void whi_writer_init(struct whi_writer *writer, struct whi_store *store)
 {
 	memset(writer, 0, sizeof(*writer));
 	writer->store = store;
+	writer->pool.room = store->block_room;
+	writer->pool.most = store->pool_most;
 }
 
 void whi_writer_push(struct whi_writer *writer, enum whi_kind kind, unsigned part)
@@ -157,50 +218,72 @@ void whi_writer_push(struct whi_writer *writer, enum whi_kind kind, unsigned par
 	struct whi_block *block = writer->open[kind][part];
 
 	writer->open[kind][part] = NULL;
+	if (block && kind != WHI_PAIR) {
+		block->used = (size_t)(writer->rooms[kind][part].at - block->data);
+		writer->rooms[kind][part] = (struct whi_room){ NULL, NULL };
+	}
 	if (block)
-		block_push(writer->store, &writer->store->parts[part], block);
+		block_push(writer, &writer->store->parts[part], block);
 }
 
-struct whi_block *whi_block_new(enum whi_kind kind, size_t len)
+static struct whi_block *open_block(struct whi_writer *writer, enum whi_kind kind, unsigned part,
+				    size_t len)
 {
 	struct whi_block *block;
-	size_t room = WHI_BLOCK_BYTES - sizeof(*block);
 
-	if (len > room)
-		room = len;
-	block = whi_alloc(sizeof(*block) + room);
-	if (block)
-		*block = (struct whi_block){ .kind = kind, .room = room };
+	whi_writer_push(writer, kind, part);
+	block = whi_pool_take(&writer->pool, kind, len);
+	writer->open[kind][part] = block;
+	if (block && kind != WHI_PAIR)
+		writer->rooms[kind][part] = (struct whi_room){
+			block->data,
+			block->data + block->room,
+		};
 	return block;
+}
+
+static void *pair_room(struct whi_writer *writer, unsigned part, size_t len)
+{
+	struct whi_block *block = writer->open[WHI_PAIR][part];
+
+	if (!block || block->room - block->used < len)
+		block = open_block(writer, WHI_PAIR, part, len);
+	if (!block)
+		return NULL;
+	block->used += len;
+	return block->data + block->used - len;
+}
+
+void whi_writer_give(struct whi_writer *writer, unsigned part, struct whi_block *block)
+{
+	block_push(writer, &writer->store->parts[part], block);
 }
 
 void *whi_writer_room(struct whi_writer *writer, enum whi_kind kind, unsigned part, size_t len)
 {
-	struct whi_block *block = writer->open[kind][part];
+	struct whi_room *left;
 
-	if (!block || block->room - block->used < len) {
-		whi_writer_push(writer, kind, part);
-		block = whi_block_new(kind, len);
-		if (!block)
-			return NULL;
-		writer->open[kind][part] = block;
-	}
-	block->used += len;
-	return block->data + block->used - len;
+	if (kind == WHI_PAIR)
+		return pair_room(writer, part, len);
+	left = &writer->rooms[kind][part];
+	if ((size_t)(left->end - left->at) < len && !open_block(writer, kind, part, len))
+		return NULL;
+	left->at += len;
+	return left->at - len;
 }
 
 int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t *bytes, size_t len,
 			uint64_t count)
 {
-	struct whi_long *record = whi_writer_room(writer, WHI_LONG, hash >> 24,
-						  whi_long_bytes(len));
+	const struct whi_long head = { .count = count,
+				       .len = len & WHI_KEY_MAX,
+				       .hash = hash & 0xffffff };
+	uint8_t *room = whi_writer_record(writer, WHI_LONG, hash >> 24, whi_long_bytes(len));
 
-	if (!record)
+	if (!room)
 		return -ENOMEM;
-	*record = (struct whi_long){ .count = count,
-				     .len = len & WHI_KEY_MAX,
-				     .hash = hash & 0xffffff };
-	whi_bytes_copy((uint8_t *)(record + 1), bytes, len);
+	memcpy(room, &head, sizeof(head));
+	whi_bytes_copy(room + sizeof(head), bytes, len);
 	return 0;
 }
 
@@ -218,4 +301,5 @@ void whi_writer_fini(struct whi_writer *writer)
 			whi_free(writer->open[kind][part]);
 			writer->open[kind][part] = NULL;
 		}
+	whi_pool_fini(&writer->pool);
 }

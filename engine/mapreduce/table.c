@@ -1,293 +1,421 @@
 /* Owns the tables of a partition. Called by the store, by one thread at a time.
  *
- * 1. index[place] is 0 or the id of a key; ids are 1..used, in order of first sight.
+ * A reference says where a record lies: the number of its chunk, and how many units of 8 bytes into
+ * that. It has as many low bits of a place as the table's size asks for; the others are a tag, top
+ * bits of the key's hash, by which most other keys are told apart without a look at them.
+ *
+ * 1. index[place] is 0 or refers to a record; no reference is 0, as a block begins with its head.
  * 2. Probing from hash & mask, a key is found before the first free place.
- * 3. used <= room, and there are two places to each id there is room for: one is always free.
- * 4. A failed growth leaves the table as it was. */
+ * 3. At least three of eight places are free.
+ * 4. A failed growth leaves the table as it was.
+ * 5. A table with an index has a chunk. */
 #include "mapreduce/table.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "mapreduce/bytes.h"
 
 enum {
-	ROOM_FIRST = 64,
-	AHEAD = 16, /* records whose cache lines are fetched before they are needed */
-	CHUNK_BYTES = 64 * 1024,
+	PLACES_FIRST = 128,
+	CHUNKS_FIRST = 2,
+	UNIT_BITS = 12,
+	AHEAD = 32,	     /* records whose cache lines are fetched before they are needed */
+	SOURCE_AHEAD = 1024, /* bytes of records fetched before they are looked at */
 };
 
-struct whi_arena_chunk {
-	struct whi_arena_chunk *next;
-	size_t used;
-	size_t room;
-	uint8_t data[];
+#define CHUNKS_MAX (UINT32_C(1) << (32 - UNIT_BITS))
+
+_Static_assert(WHI_BLOCK_UNITS == 1 << UNIT_BITS, "a reference has a unit of a chunk");
+
+static inline void *at_ref(const struct whi_table *table, uint32_t place)
+{
+	uint32_t ref = place & table->ref_mask;
+
+	return (uint8_t *)table->chunks[ref >> UNIT_BITS] +
+	       (size_t)(ref & (WHI_BLOCK_UNITS - 1)) * WHI_BLOCK_ALIGN;
+}
+
+/* Whether what a place refers to can be the key of `hash`. */
+static inline bool tag_fits(const struct whi_table *table, uint32_t place, uint32_t hash)
+{
+	return ((place ^ hash << 8) & ~table->ref_mask) == 0;
+}
+
+static inline uint32_t place_of(uint32_t ref_mask, uint32_t ref, uint32_t hash)
+{
+	return ref | (hash << 8 & ~ref_mask);
+}
+
+struct index {
+	uint32_t *places;
+	uint32_t mask;
+	uint32_t ref_mask;
 };
 
-static uint32_t *index_new(uint32_t room)
+static void index_put(const struct index *index, uint32_t ref, uint32_t hash)
 {
-	return whi_calloc((size_t)room * 2, sizeof(uint32_t));
+	uint32_t place = hash & index->mask;
+
+	while (index->places[place])
+		place = (place + 1) & index->mask;
+	index->places[place] = place_of(index->ref_mask, ref, hash);
 }
 
-static void index_put(uint32_t *index, uint32_t mask, uint32_t hash, uint32_t id)
+static void index_shorts(const struct index *index, const struct whi_block *chunk, uint32_t ref)
 {
-	uint32_t place = hash & mask;
+	const struct whi_short *records = (const void *)chunk->data;
 
-	while (index[place])
-		place = (place + 1) & mask;
-	index[place] = id;
-}
-
-static int short_resize(struct whi_short_table *table, uint32_t room)
-{
-	struct whi_key *keys;
-	uint64_t *counts;
-	uint32_t *hashes;
-
-	keys = whi_realloc(table->keys, sizeof(*keys) * (room + 1u));
-	if (!keys)
-		return -ENOMEM;
-	table->keys = keys;
-	counts = whi_realloc(table->counts, sizeof(*counts) * (room + 1u));
-	if (!counts)
-		return -ENOMEM;
-	table->counts = counts;
-	hashes = whi_realloc(table->hashes, sizeof(*hashes) * (room + 1u));
-	if (!hashes)
-		return -ENOMEM;
-	table->hashes = hashes;
-	return 0;
-}
-
-static int short_grow(struct whi_short_table *table)
-{
-	uint32_t room = table->room ? table->room * 2 : ROOM_FIRST;
-	uint32_t *index;
-
-	if (room > UINT32_MAX / 4)
-		return -ENOMEM;
-	index = index_new(room);
-	if (!index)
-		return -ENOMEM;
-	if (short_resize(table, room) < 0) {
-		whi_free(index);
-		return -ENOMEM;
+	for (size_t i = 0; i < chunk->used / sizeof(*records); i++) {
+		__builtin_prefetch((const uint8_t *)&records[i] + SOURCE_AHEAD);
+		index_put(index, ref, records[i].hash);
+		ref += sizeof(*records) / WHI_BLOCK_ALIGN;
 	}
-	table->keys[0] = (struct whi_key){ 0 };
-	for (uint32_t id = 1; id <= table->used; id++)
-		index_put(index, room * 2 - 1, table->hashes[id], id);
+}
+
+static void index_longs(const struct index *index, const struct whi_block *chunk, uint32_t ref)
+{
+	for (size_t at = 0; at < chunk->used;) {
+		const struct whi_long *record = (const void *)(chunk->data + at);
+
+		__builtin_prefetch((const uint8_t *)record + SOURCE_AHEAD);
+		index_put(index, ref, record->hash);
+		at += whi_long_bytes(record->len);
+		ref += (uint32_t)(whi_long_bytes(record->len) / WHI_BLOCK_ALIGN);
+	}
+}
+
+/* All bits that references into `chunks` chunks need. */
+static uint32_t mask_for(uint32_t chunks)
+{
+	uint32_t mask = WHI_BLOCK_UNITS - 1;
+
+	while (mask >> UNIT_BITS < chunks - 1)
+		mask = mask << 1 | 1;
+	return mask;
+}
+
+/* A new index, of `places` places, for references into up to `chunks` chunks. */
+static int reindex(struct whi_table *table, uint64_t places, uint32_t chunks)
+{
+	struct index index = {
+		.mask = (uint32_t)(places - 1),
+		.ref_mask = mask_for(chunks),
+	};
+
+	if (places > UINT32_MAX / 2)
+		return -ENOMEM;
+	index.places = whi_calloc(places, sizeof(*index.places));
+	if (!index.places)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < table->chunk_count; i++) {
+		const struct whi_block *chunk = table->chunks[i];
+		uint32_t ref = i << UNIT_BITS | sizeof(*chunk) / WHI_BLOCK_ALIGN;
+
+		if (chunk->kind == WHI_SHORT)
+			index_shorts(&index, chunk, ref);
+		else
+			index_longs(&index, chunk, ref);
+	}
 	whi_free(table->index);
-	table->index = index;
-	table->mask = room * 2 - 1;
-	table->room = room;
+	table->index = index.places;
+	table->mask = index.mask;
+	table->ref_mask = index.ref_mask;
 	return 0;
 }
 
-static int short_insert(struct whi_short_table *table, const struct whi_short *record)
+static int more_chunks(struct whi_table *table)
 {
-	uint32_t id = table->used + 1;
+	uint32_t room = table->chunk_room ? table->chunk_room * 2 : CHUNKS_FIRST;
+	struct whi_block **chunks = whi_realloc(table->chunks, room * sizeof(struct whi_block *));
 
-	if (id > table->room && short_grow(table) < 0)
+	if (!chunks)
 		return -ENOMEM;
-	table->keys[id] = (struct whi_key){ record->low, record->high };
-	table->counts[id] = record->count;
-	table->hashes[id] = record->hash;
-	index_put(table->index, table->mask, record->hash, id);
-	table->used = id;
+	table->chunks = chunks;
+	table->chunk_room = room;
 	return 0;
 }
 
-static int short_add(struct whi_short_table *table, const struct whi_short *record)
+/* A chunk with room for `len` bytes. */
+static int add_chunk(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind, size_t len)
 {
-	uint32_t place = record->hash & table->mask;
+	uint32_t count = table->chunk_count;
+	struct whi_block *chunk;
 
-	for (uint32_t id; (id = table->index[place]) != 0; place = (place + 1) & table->mask) {
-		const struct whi_key *key = &table->keys[id];
-
-		if (((key->low ^ record->low) | (key->high ^ record->high)) != 0)
-			continue;
-		table->counts[id] += record->count;
-		return 0;
-	}
-	return short_insert(table, record);
-}
-
-/* Two steps ahead of the work: the place first, what it leads to later. */
-static void short_fetch(const struct whi_short_table *table, const struct whi_short *records,
-			size_t i, size_t count)
-{
-	uint32_t id;
-
-	if (i + AHEAD < count)
-		__builtin_prefetch(&table->index[records[i + AHEAD].hash & table->mask]);
-	if (i + AHEAD / 2 >= count)
-		return;
-	id = table->index[records[i + AHEAD / 2].hash & table->mask];
-	__builtin_prefetch(&table->keys[id]);
-	__builtin_prefetch(&table->counts[id], 1);
-}
-
-int whi_short_table_add(struct whi_short_table *table, const struct whi_short *records,
-			size_t count)
-{
-	if (!table->index && short_grow(table) < 0)
+	if (count == CHUNKS_MAX)
 		return -ENOMEM;
-	for (size_t i = 0; i < count; i++) {
-		short_fetch(table, records, i, count);
-		if (short_add(table, &records[i]) < 0)
-			return -ENOMEM;
-	}
+	if (count == table->chunk_room && more_chunks(table) < 0)
+		return -ENOMEM;
+	/* Places get room for references into as many chunks again. */
+	if (table->index && count > table->ref_mask >> UNIT_BITS &&
+	    reindex(table, (uint64_t)table->mask + 1, count * 2) < 0)
+		return -ENOMEM;
+	chunk = whi_pool_take(pool, kind, len);
+	if (!chunk)
+		return -ENOMEM;
+	table->chunks[table->chunk_count++] = chunk;
 	return 0;
 }
 
-void whi_short_table_seal(struct whi_short_table *table)
+/* The index and the first chunk of an empty table. */
+static int start(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind)
 {
-	whi_free(table->index);
-	whi_free(table->hashes);
-	table->index = NULL;
-	table->hashes = NULL;
+	if (table->chunk_count == 0 && add_chunk(table, pool, kind, 0) < 0)
+		return -ENOMEM;
+	return reindex(table, PLACES_FIRST, CHUNKS_FIRST);
 }
 
-void whi_short_table_fini(struct whi_short_table *table)
+static int grow(struct whi_table *table)
 {
-	whi_short_table_seal(table);
-	whi_free(table->keys);
-	whi_free(table->counts);
-	*table = (struct whi_short_table){ 0 };
+	uint32_t chunks = table->chunk_count;
+
+	/* With twice as many keys there will be twice as many chunks, and a few more. */
+	if (chunks < CHUNKS_MAX / 4)
+		chunks = chunks * 2 + 2;
+	return reindex(table, ((uint64_t)table->mask + 1) * 2, chunks);
 }
 
-static int long_grow(struct whi_long_table *table)
+static inline bool is_full(const struct whi_table *table)
 {
-	uint32_t room = table->room ? table->room * 2 : ROOM_FIRST;
-	struct whi_long_entry *entries;
-	uint32_t *index;
-
-	if (room > UINT32_MAX / 4)
-		return -ENOMEM;
-	index = index_new(room);
-	if (!index)
-		return -ENOMEM;
-	entries = whi_realloc(table->entries, sizeof(*entries) * (room + 1u));
-	if (!entries) {
-		whi_free(index);
-		return -ENOMEM;
-	}
-	for (uint32_t id = 1; id <= table->used; id++)
-		index_put(index, room * 2 - 1, entries[id].hash, id);
-	whi_free(table->index);
-	table->index = index;
-	table->entries = entries;
-	table->mask = room * 2 - 1;
-	table->room = room;
-	return 0;
+	return (uint64_t)table->used * 8 >= ((uint64_t)table->mask + 1) * 5;
 }
 
-/* A copy of `bytes` that lives as long as the table. */
-static const uint8_t *arena_keep(struct whi_long_table *table, const uint8_t *bytes, size_t len)
+/* Room for a new key's record of `len` bytes, to which the index refers already. NULL when out of
+ * memory. */
+static inline void *insert(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind,
+			   uint32_t hash, size_t len)
 {
-	struct whi_arena_chunk *chunk = table->arena;
+	struct whi_block *chunk = table->chunks[table->chunk_count - 1];
+	uint32_t ref;
 
-	if (!chunk || chunk->room - chunk->used < len) {
-		size_t room = len > CHUNK_BYTES / 4 ? len : CHUNK_BYTES - sizeof(*chunk);
-
-		chunk = whi_alloc(sizeof(*chunk) + room);
-		if (!chunk)
+	if (is_full(table) && grow(table) < 0)
+		return NULL;
+	if (chunk->room - chunk->used < len) {
+		if (add_chunk(table, pool, kind, len) < 0)
 			return NULL;
-		*chunk = (struct whi_arena_chunk){ .next = table->arena, .room = room };
-		table->arena = chunk;
+		chunk = table->chunks[table->chunk_count - 1];
 	}
+	ref = (table->chunk_count - 1) << UNIT_BITS |
+	      (uint32_t)((sizeof(*chunk) + chunk->used) / WHI_BLOCK_ALIGN);
+	index_put(&(struct index){ table->index, table->mask, table->ref_mask }, ref, hash);
+	table->used++;
 	chunk->used += len;
-	whi_bytes_copy(chunk->data + chunk->used - len, bytes, len);
 	return chunk->data + chunk->used - len;
 }
 
-static int long_insert(struct whi_long_table *table, const struct whi_long *record,
-		       const uint8_t *bytes)
-{
-	uint32_t id = table->used + 1;
-	const uint8_t *kept;
+static int add_wide(struct whi_table *table, struct whi_pool *pool, const struct whi_short *record);
 
-	if (id > table->room && long_grow(table) < 0)
+static inline int add_short(struct whi_table *table, struct whi_pool *pool,
+			    const struct whi_short *record)
+{
+	const uint32_t hash = record->hash;
+	struct whi_short *found;
+	uint32_t entry;
+
+	for (uint32_t place = hash & table->mask; (entry = table->index[place]) != 0;
+	     place = (place + 1) & table->mask) {
+		if (!tag_fits(table, entry, hash))
+			continue;
+		found = at_ref(table, entry);
+		if (((found->low ^ record->low) | (found->high ^ record->high)) != 0)
+			continue;
+		/* Numbers of 40 bits would be added up to 40 bits. */
+		if (whi_unlikely((uint64_t)found->count + record->count > WHI_SHORT_COUNT_MAX))
+			return add_wide(table, pool, record);
+		found->count += record->count;
+		return 0;
+	}
+	found = insert(table, pool, WHI_SHORT, hash, sizeof(*record));
+	if (!found)
 		return -ENOMEM;
-	kept = arena_keep(table, bytes, record->len);
-	if (!kept)
-		return -ENOMEM;
-	table->entries[id] = (struct whi_long_entry){
-		.count = record->count,
-		.bytes = kept,
-		.len = record->len,
-		.hash = record->hash,
-	};
-	index_put(table->index, table->mask, record->hash, id);
-	table->used = id;
+	*found = *record;
 	return 0;
 }
 
-static int long_add(struct whi_long_table *table, const struct whi_long *record,
-		    const uint8_t *bytes)
+static inline void fetch_place(const struct whi_table *table, uint32_t hash)
 {
-	uint32_t place = record->hash & table->mask;
+	__builtin_prefetch(&table->index[hash & table->mask]);
+}
 
-	for (uint32_t id; (id = table->index[place]) != 0; place = (place + 1) & table->mask) {
-		struct whi_long_entry *entry = &table->entries[id];
+/* What the place, fetched some time ago, leads to. */
+static inline void fetch_record(const struct whi_table *table, uint32_t hash)
+{
+	__builtin_prefetch(at_ref(table, table->index[hash & table->mask]), 1);
+}
 
-		if (entry->hash != record->hash || entry->len != record->len ||
-		    !whi_bytes_equal(entry->bytes, bytes, record->len))
+int whi_table_add_shorts(struct whi_table *table, struct whi_pool *pool,
+			 const struct whi_short *records, size_t count)
+{
+	if (!table->index && start(table, pool, WHI_SHORT) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		int r;
+
+		if (i + AHEAD < count) {
+			__builtin_prefetch((const uint8_t *)&records[i + AHEAD] + SOURCE_AHEAD);
+			fetch_place(table, records[i + AHEAD].hash);
+			fetch_record(table, records[i + AHEAD / 2].hash);
+		}
+		r = add_short(table, pool, &records[i]);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static inline int add_long(struct whi_table *table, struct whi_pool *pool, enum whi_combine how,
+			   const struct whi_long *record)
+{
+	const uint32_t hash = record->hash;
+	const size_t bytes = whi_long_bytes(record->len);
+	struct whi_long *found;
+	uint32_t entry;
+
+	for (uint32_t place = hash & table->mask; (entry = table->index[place]) != 0;
+	     place = (place + 1) & table->mask) {
+		if (!tag_fits(table, entry, hash))
 			continue;
-		entry->count += record->count;
+		found = at_ref(table, entry);
+		if (found->len != record->len ||
+		    !whi_bytes_equal((const void *)(found + 1), (const void *)(record + 1),
+				     record->len))
+			continue;
+		found->count = whi_combined(how, found->count, record->count);
 		return 0;
 	}
-	return long_insert(table, record, bytes);
+	found = insert(table, pool, WHI_LONG, hash, bytes);
+	if (!found)
+		return -ENOMEM;
+	whi_bytes_copy_over((void *)found, (const void *)record, bytes);
+	return 0;
 }
 
-/* As short_fetch; `ahead` walks in front of the record that is being added. */
-static const uint8_t *long_fetch(const struct whi_long_table *table, const uint8_t *ahead,
-				 const uint8_t *end)
+/* A number of a short key that has no room where the others are. */
+static int add_wide(struct whi_table *table, struct whi_pool *pool, const struct whi_short *record)
 {
-	const struct whi_long *record = (const void *)ahead;
+	struct {
+		struct whi_long head;
+		uint8_t key[WHI_SHORT_MAX + WHI_BYTES_SLACK];
+	} wide = { .head = { .count = record->count, .len = WHI_SHORT_MAX, .hash = record->hash } };
 
-	if (ahead >= end)
-		return ahead;
-	__builtin_prefetch(&table->index[record->hash & table->mask]);
-	return ahead + whi_long_bytes(record->len);
+	if (!table->wide)
+		return -EOVERFLOW;
+	if (!table->wide->index && start(table->wide, pool, WHI_LONG) < 0)
+		return -ENOMEM;
+	memcpy(wide.key, record, sizeof(wide.key));
+	while (!wide.key[wide.head.len - 1])
+		wide.head.len--;
+	table->has_wide = true;
+	return add_long(table->wide, pool, WHI_COMBINE_ADD_EXACT, &wide.head);
 }
 
-int whi_long_table_add(struct whi_long_table *table, const uint8_t *records, size_t len)
+struct whi_short *whi_table_find_short(const struct whi_table *table, const struct whi_key *key,
+				       uint32_t hash)
+{
+	uint32_t entry;
+
+	if (!table->index)
+		return NULL;
+	for (uint32_t place = hash & table->mask; (entry = table->index[place]) != 0;
+	     place = (place + 1) & table->mask) {
+		struct whi_short *found = at_ref(table, entry);
+
+		if (found->low == key->low && found->high == key->high)
+			return found;
+	}
+	return NULL;
+}
+
+/* The record after `at`, its place fetched. */
+static inline const uint8_t *fetch_next(const struct whi_table *table, const uint8_t *at,
+					const uint8_t *end)
+{
+	const struct whi_long *record = (const void *)at;
+
+	if (at >= end)
+		return at;
+	__builtin_prefetch(at + SOURCE_AHEAD);
+	fetch_place(table, record->hash);
+	return at + whi_long_bytes(record->len);
+}
+
+static inline const uint8_t *fetch_found(const struct whi_table *table, const uint8_t *at,
+					 const uint8_t *end)
+{
+	const struct whi_long *record = (const void *)at;
+
+	if (at >= end)
+		return at;
+	fetch_record(table, record->hash);
+	return at + whi_long_bytes(record->len);
+}
+
+/* Apart for each way to combine, so that the choice is made once a block. */
+static inline __attribute__((always_inline)) int add_longs(struct whi_table *table,
+							   struct whi_pool *pool,
+							   enum whi_combine how,
+							   const uint8_t *records, size_t len)
 {
 	const uint8_t *end = records + len;
-	const uint8_t *ahead = records;
+	const uint8_t *ahead = records, *found = records;
 
-	if (!table->index && long_grow(table) < 0)
-		return -ENOMEM;
 	for (int i = 0; i < AHEAD; i++)
-		ahead = long_fetch(table, ahead, end);
+		ahead = fetch_next(table, ahead, end);
+	for (int i = 0; i < AHEAD / 2; i++)
+		found = fetch_found(table, found, end);
 	for (const uint8_t *at = records; at < end;) {
 		const struct whi_long *record = (const void *)at;
 
-		ahead = long_fetch(table, ahead, end);
-		if (long_add(table, record, at + sizeof(*record)) < 0)
+		ahead = fetch_next(table, ahead, end);
+		found = fetch_found(table, found, end);
+		if (add_long(table, pool, how, record) < 0)
 			return -ENOMEM;
 		at += whi_long_bytes(record->len);
 	}
 	return 0;
 }
 
-void whi_long_table_seal(struct whi_long_table *table)
+int whi_table_add_longs(struct whi_table *table, struct whi_pool *pool, enum whi_combine how,
+			const uint8_t *records, size_t len)
+{
+	if (!table->index && start(table, pool, WHI_LONG) < 0)
+		return -ENOMEM;
+	switch (how) {
+	case WHI_COMBINE_ADD:
+		return add_longs(table, pool, WHI_COMBINE_ADD, records, len);
+	case WHI_COMBINE_MIN:
+		return add_longs(table, pool, WHI_COMBINE_MIN, records, len);
+	case WHI_COMBINE_MAX:
+		return add_longs(table, pool, WHI_COMBINE_MAX, records, len);
+	case WHI_COMBINE_ADD_EXACT:
+		return add_longs(table, pool, WHI_COMBINE_ADD_EXACT, records, len);
+	}
+	whi_assert(false);
+	return -EINVAL;
+}
+
+uint64_t whi_table_bytes(const struct whi_table *table)
+{
+	uint64_t bytes = table->index ? ((uint64_t)table->mask + 1) * sizeof(*table->index) : 0;
+
+	for (uint32_t i = 0; i < table->chunk_count; i++)
+		bytes += whi_block_bytes(table->chunks[i]);
+	return bytes;
+}
+
+void whi_table_seal(struct whi_table *table)
 {
 	whi_free(table->index);
 	table->index = NULL;
 }
 
-void whi_long_table_fini(struct whi_long_table *table)
+void whi_table_fini(struct whi_table *table)
 {
-	whi_long_table_seal(table);
-	while (table->arena) {
-		struct whi_arena_chunk *chunk = table->arena;
-
-		table->arena = chunk->next;
-		whi_free(chunk);
-	}
-	whi_free(table->entries);
-	*table = (struct whi_long_table){ 0 };
+	whi_table_seal(table);
+	for (uint32_t i = 0; i < table->chunk_count; i++)
+		whi_free(table->chunks[i]);
+	whi_free(table->chunks);
+	*table = (struct whi_table){ 0 };
 }

@@ -7,6 +7,9 @@
 #include <string.h>
 
 #include "arch/cpu.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "mapreduce/unicode.h"
 
 #define ONES UINT64_MAX
 #define LOW(bytes) (ONES >> (64 - 8 * (bytes)))
@@ -53,17 +56,20 @@ int whi_words_choose(const char *name, const struct whi_words_kernel **ret)
 	return 0;
 }
 
-size_t whi_words_last(const uint8_t *data, size_t len)
+size_t whi_words_last(const struct wh_mr_words *words, const uint8_t *data, size_t len)
 {
-	while (len > 0 && !whi_words_is_separator(data[len - 1]))
+	words = words ? words : &whi_words_default;
+	while (len > 0 && whi_words_has(words, data[len - 1]))
 		len--;
 	return len;
 }
 
-size_t whi_words_first(const uint8_t *data, size_t len, size_t from)
+size_t whi_words_first(const struct wh_mr_words *words, const uint8_t *data, size_t len,
+		       size_t from)
 {
+	words = words ? words : &whi_words_default;
 	for (size_t i = from; i < len; i++)
-		if (whi_words_is_separator(data[i]))
+		if (!whi_words_has(words, data[i]))
 			return i + 1;
 	return 0;
 }
@@ -74,42 +80,129 @@ static void fold(uint8_t *data, size_t len)
 		data[i] |= (uint8_t)((uint8_t)(data[i] - 'A') < 26 ? 0x20 : 0);
 }
 
-/* `data` begins with a word that fills a whole region and more. Returns what it took. */
-static size_t count_giant(struct whi_front *front, uint8_t *data, size_t len)
+size_t whi_words_region(const struct whi_words_rule *rule, const uint8_t *data, size_t len)
 {
-	size_t past = whi_words_first(data, len, WHI_REGION_BYTES);
-	size_t word = past ? past - 1 : len;
+	size_t take;
 
-	fold(data, word);
-	whi_front_add_long(front, data, word, 1);
-	return past ? past : len;
+	if (len <= WHI_REGION_BYTES)
+		return len;
+	take = whi_words_last(&rule->words, data, WHI_REGION_BYTES);
+	if (take == 0)
+		take = whi_words_first(&rule->words, data, len, WHI_REGION_BYTES);
+	return take ? take : len;
 }
 
-static void count_region(const struct whi_words_kernel *kernel, struct whi_front *front,
-			 uint8_t *data, size_t len)
+size_t whi_words_giant(const struct whi_words_rule *rule, uint8_t *data, size_t len)
 {
-	const struct whi_region_words *longs = &front->long_words;
+	if (!whi_words_rule_has(rule, data[len - 1]))
+		len--;
+	if (!rule->words.keep_case)
+		fold(data, len);
+	return len;
+}
 
-	kernel->tokenize(front, data, len);
+static void count_region_timed(const struct whi_words_kernel *kernel,
+			       const struct whi_words_rule *rule, struct whi_front *front,
+			       uint8_t *data, size_t len)
+{
+	uint64_t began = whi_clock_ns(), tokenized;
+	uint32_t used;
+
+	whi_words_tokenize(kernel, rule, front, data, len);
+	tokenized = whi_clock_ns();
+	whi_front_reserve(front, front->shorts.count);
+	used = front->used;
+	kernel->count(front, data);
+	front->entered += front->used - used;
+	whi_front_count_longs(front, data);
+	front->tokenize_ns += tokenized - began;
+	front->count_ns += whi_clock_ns() - tokenized;
+}
+
+static void count_region(const struct whi_words_kernel *kernel, const struct whi_words_rule *rule,
+			 struct whi_front *front, uint8_t *data, size_t len)
+{
+	if (whi_unlikely(front->timed)) {
+		count_region_timed(kernel, rule, front, data, len);
+		return;
+	}
+	whi_words_tokenize(kernel, rule, front, data, len);
 	whi_front_reserve(front, front->shorts.count);
 	kernel->count(front, data);
-	for (size_t i = 0; i < longs->count; i++)
-		whi_front_add_long(front, data + longs->start[i], longs->len[i], 1);
+	whi_front_count_longs(front, data);
 }
 
-void whi_words_count(const struct whi_words_kernel *kernel, struct whi_front *front, uint8_t *data,
-		     size_t len)
+static void count_all(const struct whi_words_kernel *kernel, const struct whi_words_rule *rule,
+		      struct whi_front *front, uint8_t *data, size_t len)
 {
 	while (len > 0) {
-		size_t take = len;
+		size_t take = whi_words_region(rule, data, len);
 
-		if (take > WHI_REGION_BYTES)
-			take = whi_words_last(data, WHI_REGION_BYTES);
-		if (take > 0)
-			count_region(kernel, front, data, take);
+		if (take <= WHI_REGION_BYTES)
+			count_region(kernel, rule, front, data, take);
 		else
-			take = count_giant(front, data, len);
+			whi_front_add_long(front, data, whi_words_giant(rule, data, take), 1);
 		data += take;
 		len -= take;
 	}
+}
+
+/* Region by region, and only what is not ASCII is rewritten. */
+static int count_unicode(const struct whi_words_kernel *kernel, const struct whi_words_rule *rule,
+			 struct whi_front *front, uint8_t *data, size_t len)
+{
+	struct whi_words_text text = { 0 };
+	ssize_t r = 0;
+
+	while (len > 0 && r >= 0) {
+		size_t take = whi_words_region(rule, data, len);
+
+		if (whi_unicode_needed(data, take)) {
+			r = whi_words_rewrite(rule, &text, data, take);
+			if (r > 0)
+				count_all(kernel, rule, front, text.data, (size_t)r);
+		} else {
+			count_all(kernel, rule, front, data, take);
+		}
+		data += take;
+		len -= take;
+	}
+	whi_words_text_fini(&text);
+	return r < 0 ? (int)r : 0;
+}
+
+void whi_words_count(const struct whi_words_kernel *kernel, const struct whi_words_rule *rule,
+		     struct whi_front *front, uint8_t *data, size_t len)
+{
+	int r = 0;
+
+	if (rule->words.unicode)
+		r = count_unicode(kernel, rule, front, data, len);
+	else
+		count_all(kernel, rule, front, data, len);
+	if (r < 0 && front->error == 0)
+		front->error = r;
+}
+
+ssize_t whi_words_rewrite(const struct whi_words_rule *rule, struct whi_words_text *text,
+			  const uint8_t *data, size_t len)
+{
+	size_t room = whi_unicode_room(len) + WHI_WORDS_SLACK;
+
+	if (text->room < room) {
+		uint8_t *grown = whi_realloc(text->data, room);
+
+		if (!grown)
+			return -ENOMEM;
+		text->data = grown;
+		text->room = room;
+	}
+	return (ssize_t)whi_unicode_rewrite(text->data, data, len, rule->blank,
+					    !rule->words.keep_case);
+}
+
+void whi_words_text_fini(struct whi_words_text *text)
+{
+	whi_free(text->data);
+	*text = (struct whi_words_text){ 0 };
 }

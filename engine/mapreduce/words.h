@@ -1,6 +1,7 @@
 /*
- * Counting words. Separators are the bytes 0x00-0x20, A-Z count as a-z, every other byte belongs to
- * a word, whatever it means: text that is not UTF-8 passes byte for byte.
+ * Counting words. Unless a rule says otherwise, separators are the bytes 0x00-0x20, A-Z count as
+ * a-z, every other byte belongs to a word, whatever it means: text that is not UTF-8 passes byte
+ * for byte.
  *
  * The work is done by a kernel chosen at run time for this processor's instruction set. All kernels
  * find the same words; they differ in speed and in the hash of short words, so that one store is
@@ -13,6 +14,7 @@
 #include <stdint.h>
 
 #include "mapreduce/front.h"
+#include "mapreduce/words_rule.h"
 
 enum {
 	WHI_WORDS_SLACK = 64, /* bytes after the data that a kernel may read and write */
@@ -27,6 +29,10 @@ struct whi_words_kernel {
 	 * up to WHI_SHORT_MAX bytes in front->shorts, the others in front->long_words. A word that
 	 * reaches the end of the region ends there. */
 	void (*tokenize)(struct whi_front *front, uint8_t *data, size_t len);
+
+	/* The same by another rule than the default. */
+	void (*tokenize_by)(struct whi_front *front, uint8_t *data, size_t len,
+			    const struct whi_words_rule *rule);
 
 	/* Count front->shorts, words of `data`. */
 	void (*count)(struct whi_front *front, const uint8_t *data);
@@ -48,18 +54,46 @@ extern const struct whi_key whi_words_masks[WHI_SHORT_MAX + 1];
  */
 int whi_words_choose(const char *name, const struct whi_words_kernel **ret);
 
-static inline bool whi_words_is_separator(uint8_t byte)
-{
-	return byte <= WHI_WORDS_SEPARATOR_MAX;
-}
-
-/* Offset just past the last separator in `data`, 0 if there is none. */
-size_t whi_words_last(const uint8_t *data, size_t len);
+/* Offset just past the last separator in `data`, 0 if there is none. Here and below, `words` may be
+ * NULL: the default. White space outside of ASCII, which a rule may count as separators too, is not
+ * looked for. */
+size_t whi_words_last(const struct wh_mr_words *words, const uint8_t *data, size_t len);
 
 /* Offset just past the first separator at or after `from`, 0 if there is none. */
-size_t whi_words_first(const uint8_t *data, size_t len, size_t from);
+size_t whi_words_first(const struct wh_mr_words *words, const uint8_t *data, size_t len,
+		       size_t from);
+
+/* How much of `data` to take next: whole words, at most WHI_REGION_BYTES. If it is more, it is one
+ * word, with the separator behind it if there is one. */
+size_t whi_words_region(const struct whi_words_rule *rule, const uint8_t *data, size_t len);
+
+/* Fold that one word. Returns its length. */
+size_t whi_words_giant(const struct whi_words_rule *rule, uint8_t *data, size_t len);
+
+/* The words of a region, see struct whi_words_kernel. */
+static inline void whi_words_tokenize(const struct whi_words_kernel *kernel,
+				      const struct whi_words_rule *rule, struct whi_front *front,
+				      uint8_t *data, size_t len)
+{
+	if (rule->plain)
+		kernel->tokenize(front, data, len);
+	else
+		kernel->tokenize_by(front, data, len, rule);
+}
+
+/* Text that was rewritten because a rule asks for Unicode. */
+struct whi_words_text {
+	uint8_t *data;
+	size_t room;
+};
+
+/* Rewrite `data` into `text` as words by `rule`, which asks for Unicode; WHI_WORDS_SLACK bytes
+ * follow it. Returns the length, or -ENOMEM. */
+ssize_t whi_words_rewrite(const struct whi_words_rule *rule, struct whi_words_text *text,
+			  const uint8_t *data, size_t len);
+void whi_words_text_fini(struct whi_words_text *text);
 
 /* Count the words of `data`, which begins and ends at word borders and has WHI_WORDS_SLACK bytes
  * after it. Changes the data. A failure shows in front->error. */
-void whi_words_count(const struct whi_words_kernel *kernel, struct whi_front *front, uint8_t *data,
-		     size_t len);
+void whi_words_count(const struct whi_words_kernel *kernel, const struct whi_words_rule *rule,
+		     struct whi_front *front, uint8_t *data, size_t len);

@@ -114,24 +114,21 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 	sort_out(front, front->borders + 2 * i, words - i);
 }
 
-KERNEL static void count(struct whi_front *front, const uint8_t *data)
+KERNEL static inline __m128i key_of(const struct whi_region_words *words, const uint8_t *data,
+				    size_t i)
 {
-	const struct whi_words_x86_table table = { front->index, front->keys };
-	const struct whi_region_words *words = &front->shorts;
-	const size_t word_count = words->count;
+	__m128i bytes = _mm_loadu_si128((const void *)(data + words->start[i]));
+	__m128i mask = _mm_load_si128((const void *)&whi_words_masks[words->len[i]]);
 
-	for (size_t i = 0; i < word_count; i++) {
-		__m128i bytes = _mm_loadu_si128((const void *)(data + words->start[i]));
-		__m128i mask = _mm_load_si128((const void *)&whi_words_masks[words->len[i]]);
-
-		front->ids[i] = whi_words_x86_find(front, table, _mm_and_si128(bytes, mask));
-	}
-	whi_front_bump(front, word_count);
+	return _mm_and_si128(bytes, mask);
 }
+
+#include "mapreduce/words_x86_count.h"
 
 const struct whi_words_kernel whi_words_avx2 = {
 	.name = "avx2",
 	.needs = WHI_CPU_AVX2,
 	.tokenize = tokenize,
+	.tokenize_by = whi_words_rule_avx2,
 	.count = count,
 };

@@ -94,24 +94,20 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 	longs->count = long_count;
 }
 
-KERNEL static void count(struct whi_front *front, const uint8_t *data)
+KERNEL static inline __m128i key_of(const struct whi_region_words *words, const uint8_t *data,
+				    size_t i)
 {
-	const struct whi_words_x86_table table = { front->index, front->keys };
-	const struct whi_region_words *words = &front->shorts;
-	const size_t word_count = words->count;
+	__mmask16 mask = (__mmask16)_bzhi_u32(UINT32_MAX, words->len[i]);
 
-	for (size_t i = 0; i < word_count; i++) {
-		__mmask16 mask = (__mmask16)_bzhi_u32(UINT32_MAX, words->len[i]);
-		__m128i key = _mm_maskz_loadu_epi8(mask, data + words->start[i]);
-
-		front->ids[i] = whi_words_x86_find(front, table, key);
-	}
-	whi_front_bump(front, word_count);
+	return _mm_maskz_loadu_epi8(mask, data + words->start[i]);
 }
+
+#include "mapreduce/words_x86_count.h"
 
 const struct whi_words_kernel whi_words_avx512 = {
 	.name = "avx512",
 	.needs = WHI_CPU_AVX2 | WHI_CPU_AVX512,
 	.tokenize = tokenize,
+	.tokenize_by = whi_words_rule_avx2,
 	.count = count,
 };

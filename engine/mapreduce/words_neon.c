@@ -76,6 +76,7 @@ static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 static const struct whi_words_kernel neon = {
 	.name = "neon",
 	.tokenize = tokenize,
+	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
 };
 

@@ -106,5 +106,6 @@ void whi_words_scalar_count(struct whi_front *front, const uint8_t *data)
 const struct whi_words_kernel whi_words_scalar = {
 	.name = "scalar",
 	.tokenize = tokenize,
+	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
 };

@@ -75,5 +75,6 @@ static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 const struct whi_words_kernel whi_words_sse2 = {
 	.name = "sse2",
 	.tokenize = tokenize,
+	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
 };

@@ -27,6 +27,19 @@ struct whi_words_x86_table {
 	const struct whi_key *keys;
 };
 
+/* The id at the first place of a key. Returns 1 if it is another key's or none, 0 if it is the
+ * key's. */
+WHI_WORDS_X86 static inline size_t whi_words_x86_look(struct whi_words_x86_table table, __m128i key,
+						      uint16_t *ret_id)
+{
+	uint16_t id = table.index[whi_front_place(whi_words_x86_hash(key))];
+	__m128i found = _mm_load_si128((const __m128i *)(const void *)&table.keys[id]);
+	__m128i differ = _mm_xor_si128(found, key);
+
+	*ret_id = id;
+	return (size_t)!_mm_testz_si128(differ, differ);
+}
+
 WHI_WORDS_X86 static inline uint16_t
 whi_words_x86_find(struct whi_front *front, struct whi_words_x86_table table, __m128i key)
 {

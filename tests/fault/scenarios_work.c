@@ -21,6 +21,23 @@ static int add_one(void *arg)
 	return ++*(int *)arg;
 }
 
+static int offload_and_map(struct wh_executor *executor)
+{
+	int number = 0, result = 0, numbers[4] = { 0 };
+	const struct wh_map map = {
+		.fn = add_one, .items = numbers, .item_bytes = sizeof(numbers[0]), .count = 4
+	};
+	int r = did(wh_offload_blocking, executor, add_one, &number, &result);
+
+	if (r == 0)
+		check_int(result, 1);
+	if (r == 0)
+		r = did(wh_map, executor, &map);
+	for (int i = 0; i < 4 && r == 0; i++)
+		check_int(numbers[i], 1);
+	return r;
+}
+
 static int offload_some(void *arg)
 {
 	struct wh_executor *executor;
@@ -36,6 +53,8 @@ static int offload_some(void *arg)
 		if (r == 0)
 			check_int(result, i);
 	}
+	if (r == 0)
+		r = offload_and_map(executor);
 	wh_executor_close(executor);
 	return r;
 }
@@ -82,7 +101,7 @@ static int add_rows(void *arg, const struct wh_mr_row *rows, size_t count)
 
 	for (size_t i = 0; i < count; i++)
 		if (rows[i].key.len == 5 && memcmp(rows[i].key.data, "whorl", 5) == 0)
-			tally->whorls += rows[i].sum;
+			tally->whorls += rows[i].number;
 	tally->rows += count;
 	return 0;
 }
@@ -133,18 +152,21 @@ static int by_letter(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *e
 	return did(wh_mr_emit, emitter, (struct wh_mr_bytes){ line.data, 1 }, line);
 }
 
-/* The first value stands for all. */
+/* The longest value stands for all. */
 static int keep_one(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
 		    struct wh_mr_emitter *emitter)
 {
-	struct wh_mr_bytes first = { 0 }, more;
+	struct wh_mr_bytes value;
+	size_t longest = 0;
+	char line[256];
 
 	(void)arg;
-	check(wh_mr_next(values, &first));
-	while (wh_mr_next(values, &more))
-		if (more.len > first.len)
-			first = more;
-	return did(wh_mr_emit, emitter, key, first);
+	while (wh_mr_next(values, &value))
+		if (value.len > longest && value.len <= sizeof(line)) {
+			memcpy(line, value.data, value.len);
+			longest = value.len;
+		}
+	return did(wh_mr_emit, emitter, key, (struct wh_mr_bytes){ line, longest });
 }
 
 static int sort_lines(void *arg)

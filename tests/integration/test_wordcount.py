@@ -1,7 +1,6 @@
 #!/usr/bin/env -S python3 -B
 """whorl wordcount against independent counts of the same bytes, and on files that are not as one
 would wish. The random texts are made from a seed, which --seed=N gives back."""
-import collections
 import json
 import os
 import pathlib
@@ -14,25 +13,10 @@ import sys
 import time
 
 from harness import (WHORL, check, equal, folder, main, run, says, tell, test, under_tsan)
+from words import rows_of, words_of
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
 sys.argv = [word for word in sys.argv if not word.startswith("--seed=")]
-
-FOLD = bytes(byte + 32 if 65 <= byte <= 90 else 32 if byte <= 32 else byte for byte in range(256))
-
-
-def words_of(*texts):
-    counts = collections.Counter()
-    for text in texts:
-        counts.update(text.translate(FOLD).split(b" "))
-    counts.pop(b"", None)
-    return counts
-
-
-def rows_of(*texts):
-    rows = sorted(words_of(*texts).items(), key=lambda row: (-row[1], row[0]))
-    return b"".join(b"%s\t%d\n" % row for row in rows)
-
 
 def count(*arguments, **options):
     return run("wordcount", *arguments, text=False, **options)
@@ -178,6 +162,18 @@ def several_files_are_one_count():
         files = [write(path / f"file {i}", b"common word%d" % (i % 50)) for i in range(500)]
         counts(files)
         counts(files[:1] * 3)
+
+
+@test
+def processes_count_what_threads_do():
+    random_ = random.Random(SEED)
+    with folder() as path:
+        texts = [random_text(random_, 200_000) for _ in range(3)]
+        for number, text in enumerate(texts):
+            write(path / str(number), text)
+        done = count("--processes", 2, path)
+        equal(done.returncode, 0, done.stderr)
+        equal(done.stdout, rows_of(*texts))
 
 
 @test

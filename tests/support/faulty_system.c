@@ -4,12 +4,14 @@
 #include <liburing.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 const char *const faulty_call_names[FAULTY_CALLS] = {
 	[FAULTY_MMAP] = "mmap",
@@ -24,6 +26,10 @@ const char *const faulty_call_names[FAULTY_CALLS] = {
 	[FAULTY_RING_PROBE] = "IORING_REGISTER_PROBE",
 	[FAULTY_RING_REGISTER] = "IORING_REGISTER_RING_FDS",
 	[FAULTY_BUF_RING_SETUP] = "IORING_REGISTER_PBUF_RING",
+	[FAULTY_MEMFD] = "memfd_create",
+	[FAULTY_SOCKETPAIR] = "socketpair",
+	[FAULTY_SPAWN] = "posix_spawn",
+	[FAULTY_SENDMSG] = "sendmsg",
 };
 
 /* Written while nobody else runs. */
@@ -131,6 +137,16 @@ wrap(FAULTY_EVENTFD, -1, int, eventfd, (unsigned value, int flags), (value, flag
 wrap(FAULTY_EPOLL_CREATE, -1, int, epoll_create1, (int flags), (flags))
 wrap(FAULTY_EPOLL_CTL, -1, int, epoll_ctl, (int epfd, int op, int fd, struct epoll_event *event),
      (epfd, op, fd, event))
+wrap(FAULTY_MEMFD, -1, int, memfd_create, (const char *name, unsigned flags), (name, flags))
+wrap(FAULTY_SOCKETPAIR, -1, int, socketpair, (int domain, int type, int protocol, int fds[2]),
+     (domain, type, protocol, fds))
+wrap(FAULTY_SENDMSG, -1, ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags),
+     (fd, msg, flags))
+/* It returns the error. */
+wrap(FAULTY_SPAWN, plan_error, int, posix_spawn,
+     (pid_t *pid, const char *path, const posix_spawn_file_actions_t *files,
+      const posix_spawnattr_t *attr, char *const *arguments, char *const *environment),
+     (pid, path, files, attr, arguments, environment))
 /* liburing's functions return what the system call behind them did. */
 wrap(FAULTY_RING_SETUP, -plan_error, int, io_uring_queue_init_params,
      (unsigned entries, struct io_uring *ring, struct io_uring_params *params),

@@ -26,7 +26,7 @@ int row_text_add(void *arg, const struct wh_mr_row *rows, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		put(text, rows[i].key.data, rows[i].key.len);
 		put(text, "\t", 1);
-		snprintf(number, sizeof(number), "%llu", (unsigned long long)rows[i].sum);
+		snprintf(number, sizeof(number), "%llu", (unsigned long long)rows[i].number);
 		if (text->has_values)
 			put(text, rows[i].value.data, rows[i].value.len);
 		else

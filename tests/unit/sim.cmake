@@ -17,6 +17,9 @@ foreach(test race_sim serve stream_sim timing)
 		LABELS io sim LIBRARIES whorl_sim_test_support)
 endforeach()
 
+whorl_test(test_exec_sim SOURCES unit/exec/test_exec_sim.c
+	LABELS exec sim LIBRARIES whorl_sim_test_support)
+
 foreach(test sim_hosts sim_run)
 	whorl_test(test_${test} SOURCES unit/loop/test_${test}.c
 		LABELS loop sim LIBRARIES whorl_sim_test_support)

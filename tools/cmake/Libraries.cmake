@@ -15,10 +15,14 @@ foreach(library whorl whorl_static)
 		include/whorl/api.h
 		include/whorl/exec.h
 		include/whorl/file.h
+		include/whorl/jobs.h
 		include/whorl/mapreduce.h
+		include/whorl/parts.h
+		include/whorl/pool.h
 		include/whorl/process.h
 		include/whorl/run.h
 		include/whorl/scope.h
+		include/whorl/shared.h
 		include/whorl/sim.h
 		include/whorl/sock.h
 		include/whorl/task.h

@@ -15,7 +15,7 @@ install(FILES ${PROJECT_BINARY_DIR}/whorlConfig.cmake ${PROJECT_BINARY_DIR}/whor
 	DESTINATION ${whorl_cmake_dir})
 
 # What a static link needs besides libwhorl.a.
-set(whorl_pc_private "-pthread")
+set(whorl_pc_private "${WHORL_DECODER_FLAGS}-pthread")
 if(WHORL_USE_MIMALLOC)
 	string(PREPEND whorl_pc_private "-lmimalloc ")
 endif()

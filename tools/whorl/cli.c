@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <whorl/mapreduce.h>
 #include <whorl/run.h>
 
 enum { NAME_LEN_MAX = 32, OPTIONS_MAX = 32 };
@@ -46,6 +47,41 @@ static unsigned distance(const char *a, const char *b)
 		}
 	}
 	return row[len];
+}
+
+void cli_damage(const char *command, const struct wh_mr_damage *damage)
+{
+	const char *path = strcmp(damage->path, "-") == 0 ? "standard input" : damage->path;
+	const char *format = damage->format;
+	const unsigned long long at = damage->at;
+
+	switch (damage->kind) {
+	case WH_MR_DAMAGED:
+		cli_error("%s: cannot read %s: the %s data are damaged at byte %llu; what came "
+			  "before was counted",
+			  command, path, format, at);
+		return;
+	case WH_MR_TRUNCATED:
+		cli_error("%s: cannot read %s: the %s data end too early, at byte %llu; what came "
+			  "before was counted",
+			  command, path, format, at);
+		return;
+	case WH_MR_TRAILING:
+		cli_error("%s: cannot read %s: what follows the %s data from byte %llu on is not "
+			  "compressed; what came before was counted",
+			  command, path, format, at);
+		return;
+	case WH_MR_WINDOW:
+		cli_error("%s: cannot read %s: decoding the %s data from byte %llu on takes more "
+			  "than 128 MiB; what came before was counted (decompress it first)",
+			  command, path, format, at);
+		return;
+	case WH_MR_RECORD:
+		cli_error("%s: cannot read %s: the %s data up to byte %llu hold a word longer "
+			  "than 64 MiB; what came before was counted (decompress it first)",
+			  command, path, format, at);
+		return;
+	}
 }
 
 const char *cli_nearest(const char *word, const char *const *names)

@@ -18,6 +18,8 @@ typedef int (*cli_command_fn)(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_echo(int argc, char **argv);
 int cmd_load(int argc, char **argv);
+int cmd_ngram(int argc, char **argv);
+int cmd_mr(int argc, char **argv);
 int cmd_sim(int argc, char **argv);
 int cmd_wordcount(int argc, char **argv);
 
@@ -40,6 +42,10 @@ int cli_parse(int argc, char **argv, const struct cli_option *options, int *ret_
 
 /* "whorl: " and a line to standard error. */
 __attribute__((format(printf, 1, 2))) void cli_error(const char *format, ...);
+
+/* Say what is wrong with a compressed file. */
+struct wh_mr_damage;
+void cli_damage(const char *command, const struct wh_mr_damage *damage);
 
 /* The candidate nearest to `word` by edit distance, NULL if none is near. `names` ends with a
  * NULL. */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <whorl/jobs.h>
 #include <whorl/run.h>
 
 #include "cli.h"
@@ -18,6 +19,8 @@ static const struct command commands[] = {
 	{ "doctor", cmd_doctor, "say what this machine offers the engine, and what to mend" },
 	{ "echo", cmd_echo, "run an echo server" },
 	{ "load", cmd_load, "put an echo server under load and measure latencies" },
+	{ "ngram", cmd_ngram, "add up the match counts of ngram files" },
+	{ "mr", cmd_mr, "run a job as many processes, on many hosts" },
 	{ "sim", cmd_sim, "run a program in simulated worlds full of faults" },
 	{ "wordcount", cmd_wordcount, "count the words of files" },
 };
@@ -54,6 +57,7 @@ static int unknown(const char *word)
 
 int main(int argc, char **argv)
 {
+	wh_jobs_main();
 	/* A closed pipe is reported as an error of writing. */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {

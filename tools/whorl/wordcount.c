@@ -11,16 +11,17 @@
 #include <string.h>
 #include <unistd.h>
 #include <whorl/mapreduce.h>
+#include <whorl/pool.h>
 #include <whorl/run.h>
 
 #include "cli.h"
+#include "explain.h"
+#include "progress.h"
+#include "row_out.h"
 
 enum {
-	OUT_BYTES = 256 * 1024,
-	NUMBER_BYTES = 20, /* digits of UINT64_MAX */
 	WORKERS_MAX = 1024,
-	BAR_CELLS = 24,
-	SIZE_BYTES = 32,
+	MEMORY_MIN = 1000 * 1000,
 };
 
 static const char usage[] =
@@ -31,31 +32,57 @@ static const char usage[] =
 	"other control characters of that range are what separates words). A-Z count as a-z.\n"
 	"Bytes from 0x80 are parts of words and left as they are, so that text in UTF-8, or in no\n"
 	"encoding at all, passes byte for byte. Punctuation belongs to words. A word that crosses\n"
-	"the end of a file ends there. Counts are exact.\n\n"
+	"the end of a file ends there. Counts are exact. --words, --keep-case and --unicode say\n"
+	"it otherwise.\n\n"
+	"Files that begin as gzip, zstd or lz4 data do, whatever their names, are decompressed.\n"
+	"Of one that is damaged, what came out before counts.\n\n"
 	"  --top N        print the N most frequent words only\n"
+	"  --min-count N  print no words with less; the totals are still those of all words\n"
+	"  --words SET    which bytes belong to words: control (the above), posix-space (all but\n"
+	"                 tab, newline, vertical tab, form feed, return and blank), alpha (A-Z,\n"
+	"                 a-z), alnum (these and 0-9), or a set such as \"a-z0-9_'\" or ^,;\\n:\n"
+	"                 ranges, ^ first for all others, and \\n \\t \\\\ \\- \\^ \\xHH\n"
+	"  --keep-case    A-Z are other words than a-z\n"
+	"  --unicode      white space of Unicode separates words too, and upper case of any script\n"
+	"                 counts as lower case, by Unicode's simple folding, in what is UTF-8\n"
+	"  --format F     tsv; csv (RFC 4180, with a line of names); json (one object; bytes that\n"
+	"                 are not UTF-8 become \\udc80-\\udcff); binary (\"whorlrow\", then for each\n"
+	"                 word its length, its count, both 64 bits, little-endian, and the word;\n"
+	"                 a length of 0 with the number of words ends it)\n"
 	"  --workers N    count on N threads; default: the CPUs this process may use\n"
-	"  --json         print one JSON object; bytes that are not UTF-8 become \\udc80-\\udcff\n"
+	"  --processes N  count in N other processes, so that one that dies takes nothing along:\n"
+	"                 what it had is counted again, three times at most\n"
+	"  --json         the same as --format json\n"
+	"  --memory SIZE  keep to so much memory, and write to disk what does not fit: the result\n"
+	"                 is the same. k, M and G are accepted. Default: a quarter of what this\n"
+	"                 process may use. Each worker needs about 4 MB besides\n"
+	"  --tmp DIR      for that; the files have no names there. Default: $TMPDIR, else\n"
+	"                 /var/tmp, else /tmp, which is in memory on many machines\n"
+	"  --direct       read large files past the page cache: for what is larger than memory\n"
+	"  --no-decompress  count the bytes of compressed files as they are\n"
+	"  --explain      say before what will be done, and afterwards where the time went\n" PROGRESS_HELP
+	"  --resume DIR   keep there what has been counted, and go on from it when this is run again\n"
+	"                 with the same files after it was killed; removed when all is printed\n"
 	"  --partial      when interrupted, print what has been counted until then\n"
 	"  --stats        say at the end what was done, at which speed\n"
 	"  --isa NAME     avx512, avx2, sse2, neon or scalar; default: $WHORL_ISA,\n"
 	"                 or the best there is\n"
 	"  --backend NAME uring or epoll; default: $WHORL_BACKEND, else uring where it is\n"
-	"                 allowed, else epoll\n\n"
+	"                 allowed, else epoll\n\n" PROGRESS_JSON_HELP "\n"
 	"Exit status: 0 all files counted; 1 a file could not be read (the others are counted),\n"
 	"interrupted, or the output could not be written; 2 wrong usage; 3 the machine lacks\n"
 	"something.\n";
 
-struct out {
-	size_t len;
-	int error; /* -errno of the first write that failed */
-	uint64_t rows;
-	uint8_t bytes[OUT_BYTES];
-};
-
 struct config {
-	uint64_t top, workers;
-	bool json, partial, stats;
-	const char *isa, *backend;
+	uint64_t top, min_count, workers, processes;
+	bool json, partial, stats, keep_case, unicode;
+	const char *format_name, *words_text;
+	enum row_format format;
+	struct wh_mr_words words;
+	uint64_t memory;
+	const char *tmp, *resume;
+	bool no_decompress, direct, explain;
+	const char *isa, *backend, *progress;
 };
 
 struct command {
@@ -64,204 +91,24 @@ struct command {
 	struct wh_mr_stats stats;
 	uint64_t started_ns;
 	bool is_terminal; /* standard error */
-	bool bar_shown;
+	struct progress progress;
 	bool files_failed;
 	int result; /* of wh_mapreduce */
-	struct out out;
+	struct row_out out;
 };
-
-static int write_all(struct out *out, const uint8_t *bytes, size_t len)
-{
-	while (len > 0 && out->error == 0) {
-		ssize_t n = write(STDOUT_FILENO, bytes, len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			out->error = -errno;
-			break;
-		}
-		bytes += n;
-		len -= (size_t)n;
-	}
-	return out->error;
-}
-
-static int out_flush(struct out *out)
-{
-	size_t len = out->len;
-
-	out->len = 0;
-	return write_all(out, out->bytes, len);
-}
-
-static void put(struct out *out, const void *bytes, size_t len)
-{
-	if (len > OUT_BYTES - out->len)
-		out_flush(out);
-	if (len > OUT_BYTES) {
-		write_all(out, bytes, len);
-		return;
-	}
-	memcpy(out->bytes + out->len, bytes, len);
-	out->len += len;
-}
-
-static void put_text(struct out *out, const char *text)
-{
-	put(out, text, strlen(text));
-}
-
-static void put_number(struct out *out, uint64_t number)
-{
-	uint8_t digits[NUMBER_BYTES];
-	size_t at = sizeof(digits);
-
-	do {
-		digits[--at] = (uint8_t)('0' + number % 10);
-		number /= 10;
-	} while (number > 0);
-	put(out, digits + at, sizeof(digits) - at);
-}
-
-static void put_line(struct out *out, const struct wh_mr_row *row)
-{
-	put(out, row->key.data, row->key.len);
-	put(out, "\t", 1);
-	put_number(out, row->sum);
-	put(out, "\n", 1);
-}
-
-/* Length of the UTF-8 sequence at `at` (RFC 3629, section 4), 0 if there is none. */
-static size_t utf8_len(const uint8_t *at, size_t left)
-{
-	uint8_t low = 0x80, high = 0xbf;
-	size_t len;
-
-	if (at[0] < 0x80)
-		return 1;
-	if (at[0] < 0xc2 || at[0] > 0xf4)
-		return 0;
-	len = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
-	if (len > left)
-		return 0;
-	if (at[0] == 0xe0)
-		low = 0xa0;
-	else if (at[0] == 0xed)
-		high = 0x9f;
-	else if (at[0] == 0xf0)
-		low = 0x90;
-	else if (at[0] == 0xf4)
-		high = 0x8f;
-	if (at[1] < low || at[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if (at[i] < 0x80 || at[i] > 0xbf)
-			return 0;
-	return len;
-}
-
-static void put_json_string(struct out *out, const uint8_t *bytes, size_t len)
-{
-	put(out, "\"", 1);
-	for (size_t i = 0; i < len;) {
-		size_t took = utf8_len(bytes + i, len - i);
-		char escape[8];
-
-		if (took == 0)
-			snprintf(escape, sizeof(escape), "\\udc%02x", bytes[i]);
-		else if (bytes[i] == '"' || bytes[i] == '\\')
-			snprintf(escape, sizeof(escape), "\\%c", bytes[i]);
-		else if (bytes[i] == 0x7f)
-			snprintf(escape, sizeof(escape), "\\u007f");
-		else
-			escape[0] = 0;
-		if (escape[0])
-			put_text(out, escape);
-		else
-			put(out, bytes + i, took);
-		i += took ? took : 1;
-	}
-	put(out, "\"", 1);
-}
-
-static void put_json_row(struct out *out, const struct wh_mr_row *row)
-{
-	put_text(out, out->rows ? ",\n{\"word\":" : "{\"words\":[\n{\"word\":");
-	put_json_string(out, row->key.data, row->key.len);
-	put_text(out, ",\"count\":");
-	put_number(out, row->sum);
-	put_text(out, "}");
-}
-
-static void put_json_member(struct out *out, const char *name, uint64_t number)
-{
-	put_text(out, ",\n\"");
-	put_text(out, name);
-	put_text(out, "\":");
-	put_number(out, number);
-}
-
-static void put_json_end(struct command *command)
-{
-	const struct wh_mr_stats *stats = &command->stats;
-	struct out *out = &command->out;
-
-	put_text(out, out->rows ? "\n]" : "{\"words\":[]");
-	put_json_member(out, "total", stats->records);
-	put_json_member(out, "different", stats->keys);
-	put_json_member(out, "bytes", stats->bytes_done);
-	put_json_member(out, "files", stats->files);
-	put_json_member(out, "files_failed", stats->files_failed);
-	put_text(out, command->result < 0 ? ",\n\"partial\":true}\n" : ",\n\"partial\":false}\n");
-}
 
 static int output(void *arg, const struct wh_mr_row *rows, size_t count)
 {
 	struct command *command = arg;
 
-	for (size_t i = 0; i < count; i++) {
-		if (command->config.json)
-			put_json_row(&command->out, &rows[i]);
-		else
-			put_line(&command->out, &rows[i]);
-		command->out.rows++;
-	}
-	return command->out.error;
-}
-
-/* 1234567 as "1.23 MB". */
-static const char *size_text(char text[SIZE_BYTES], uint64_t bytes)
-{
-	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB", "EB" };
-	double value = (double)bytes;
-	unsigned unit = 0;
-
-	for (; value >= 999.5; unit++)
-		value /= 1000;
-	if (unit == 0)
-		snprintf(text, SIZE_BYTES, "%u B", (unsigned)bytes);
-	else
-		snprintf(text, SIZE_BYTES, "%.*f %s",
-			 value < 9.995	 ? 2
-			 : value < 99.95 ? 1
-					 : 0,
-			 value, units[unit]);
-	return text;
-}
-
-static void clear_bar(struct command *command)
-{
-	if (command->bar_shown)
-		fputs("\r\033[K", stderr);
-	command->bar_shown = false;
+	return row_out_put(&command->out, rows, count);
 }
 
 static void file_error(void *arg, const char *path, int err)
 {
 	struct command *command = arg;
 
-	clear_bar(command);
+	progress_clear(&command->progress);
 	command->files_failed = true;
 	if (strcmp(path, "-") == 0)
 		path = "standard input";
@@ -273,36 +120,28 @@ static double seconds_since(uint64_t start_ns)
 	return (double)(wh_now_ns() - start_ns) / (double)WH_SEC;
 }
 
-static void show_bar(const struct wh_mr_stats *stats, double seconds)
+static void damage(void *arg, const struct wh_mr_damage *damage)
 {
-	char done[SIZE_BYTES], total[SIZE_BYTES], rate[SIZE_BYTES], bar[BAR_CELLS + 1];
-	double share = (double)stats->bytes_done / (double)stats->bytes_total;
-	double per_second = (double)stats->bytes_done / seconds;
-	double left = per_second > 0 ? (double)(stats->bytes_total - stats->bytes_done) / per_second
-				     : 0;
+	struct command *command = arg;
 
-	for (unsigned i = 0; i < BAR_CELLS; i++)
-		bar[i] = i < (unsigned)(share * BAR_CELLS) ? '#' : '.';
-	bar[BAR_CELLS] = 0;
-	fprintf(stderr, "\r[%s] %3.0f %%  %s of %s  %s/s  %u:%02u left\033[K", bar, share * 100,
-		size_text(done, stats->bytes_done), size_text(total, stats->bytes_total),
-		size_text(rate, (uint64_t)per_second), (unsigned)left / 60, (unsigned)left % 60);
+	progress_clear(&command->progress);
+	command->files_failed = true;
+	cli_damage("wordcount", damage);
+}
+
+static void plan(void *arg, const struct wh_mr_plan *told)
+{
+	struct command *command = arg;
+
+	progress_clear(&command->progress);
+	explain_plan(told, &command->job);
 }
 
 static void progress(void *arg, const struct wh_mr_stats *stats)
 {
 	struct command *command = arg;
-	double seconds = seconds_since(command->started_ns);
-	char done[SIZE_BYTES], rate[SIZE_BYTES];
 
-	command->bar_shown = true;
-	if (stats->bytes_total > 0 && stats->bytes_done < stats->bytes_total)
-		show_bar(stats, seconds);
-	else if (stats->bytes_total > 0)
-		fprintf(stderr, "\rsorting and printing\033[K");
-	else
-		fprintf(stderr, "\r%s  %s/s\033[K", size_text(done, stats->bytes_done),
-			size_text(rate, (uint64_t)((double)stats->bytes_done / seconds)));
+	progress_show(&command->progress, stats);
 }
 
 static int count(void *arg)
@@ -310,37 +149,40 @@ static int count(void *arg)
 	struct command *command = arg;
 
 	command->result = wh_mapreduce(&command->job, &command->stats);
-	clear_bar(command);
+	progress_end(&command->progress, &command->stats, command->result);
 	return 0;
 }
 
 static void show_stats(const struct command *command, double seconds)
 {
 	const struct wh_mr_stats *stats = &command->stats;
-	char bytes[SIZE_BYTES], rate[SIZE_BYTES];
+	char bytes[PROGRESS_SIZE_BYTES], rate[PROGRESS_SIZE_BYTES];
 
 	fprintf(stderr,
-		"whorl: %" PRIu64 " words, %" PRIu64 " different, in %" PRIu64 " files of %s; "
-		"%.3f s, %s/s (%s, %u worker%s)\n",
+		"whorl: %" PRIu64 " words, %" PRIu64 " different, in %" PRIu64 " files of %s",
 		stats->records, stats->keys, stats->files - stats->files_failed,
-		size_text(bytes, stats->bytes_done), seconds,
-		size_text(rate, (uint64_t)((double)stats->bytes_done / seconds)), stats->isa,
+		progress_size(bytes, stats->bytes_done));
+	if (stats->bytes_unpacked)
+		fprintf(stderr, " (%s were decompressed)",
+			progress_size(bytes, stats->bytes_unpacked));
+	fprintf(stderr, "; %.3f s, %s/s (%s, %u worker%s)\n", seconds,
+		progress_size(rate, (uint64_t)((double)stats->bytes_done / seconds)), stats->isa,
 		stats->workers, stats->workers == 1 ? "" : "s");
 }
 
 static void say_interrupted(const struct command *command)
 {
-	char done[SIZE_BYTES], total[SIZE_BYTES];
+	char done[PROGRESS_SIZE_BYTES], total[PROGRESS_SIZE_BYTES];
 	const char *printed = "nothing was printed; --partial prints what was counted";
 
 	if (command->config.partial)
 		printed = "what was printed are the counts of that part only";
 	else if (command->out.rows)
 		printed = "the output is incomplete";
-	size_text(done, command->stats.bytes_done);
+	progress_size(done, command->stats.bytes_done);
 	if (command->stats.bytes_total)
 		cli_error("wordcount: interrupted after %s of %s; %s", done,
-			  size_text(total, command->stats.bytes_total), printed);
+			  progress_size(total, command->stats.bytes_total), printed);
 	else
 		cli_error("wordcount: interrupted after %s; %s", done, printed);
 }
@@ -356,6 +198,11 @@ static int say_failed(const struct command *command)
 	if (err == -ECANCELED) {
 		say_interrupted(command);
 		return EXIT_FAILED;
+	}
+	if (command->stats.why[0] &&
+	    (command->stats.spill.error || command->config.resume || command->config.processes)) {
+		cli_error("wordcount: %s", command->stats.why);
+		return err == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 	}
 	if (err == -EINVAL) {
 		cli_error(
@@ -374,31 +221,99 @@ static int say_failed(const struct command *command)
 	return EXIT_FAILED;
 }
 
+static void end_output(struct command *command)
+{
+	const struct wh_mr_stats *stats = &command->stats;
+	const struct row_member members[] = {
+		{ "total", stats->records },
+		{ "different", stats->keys },
+		{ "bytes", stats->bytes_done },
+		{ "files", stats->files },
+		{ "files_failed", stats->files_failed },
+		{ 0 },
+	};
+
+	row_out_end(&command->out, members, command->result < 0);
+}
+
+/* All is printed: there is nothing to go on with any more. */
+static int forget(const char *dir)
+{
+	int r = wh_mr_resume_remove(dir);
+
+	if (r < 0)
+		cli_error("wordcount: cannot remove what is left in %s: %s", dir, strerror(-r));
+	return r < 0 ? EXIT_FAILED : EXIT_DONE;
+}
+
 static int finish(struct command *command)
 {
 	double seconds;
 	bool printed = command->result == 0 ||
 		       (command->result == -ECANCELED && command->config.partial);
 
-	if (printed && command->config.json)
-		put_json_end(command);
 	if (printed)
-		out_flush(&command->out);
+		end_output(command);
 	seconds = seconds_since(command->started_ns);
 	if (command->result < 0 || command->out.error)
 		return say_failed(command);
+	if (command->config.explain)
+		explain_result(&command->stats, seconds);
 	if (command->config.stats || command->is_terminal)
 		show_stats(command, seconds);
+	if (command->config.resume && !command->files_failed)
+		return forget(command->config.resume);
 	return command->files_failed ? EXIT_FAILED : EXIT_DONE;
+}
+
+static int parse_texts(struct config *config)
+{
+	const char *format = config->json ? "json" : "tsv";
+	const char *words = config->words_text ? config->words_text : "control";
+
+	if (config->format_name)
+		format = config->format_name;
+	if (row_format_find(format, &config->format) < 0) {
+		cli_error("wordcount: --format is tsv, csv, json or binary, not '%s'", format);
+		return EXIT_USAGE;
+	}
+	if (wh_mr_words_parse(words, &config->words) < 0) {
+		cli_error("wordcount: --words is control, posix-space, alpha, alnum or a set of "
+			  "bytes as a-z0-9_ of which some but not all belong to words, not '%s'",
+			  words);
+		return EXIT_USAGE;
+	}
+	config->words.keep_case = config->keep_case;
+	config->words.unicode = config->unicode;
+	return 0;
 }
 
 static int parse(int argc, char **argv, struct config *config, int *ret_files)
 {
 	const struct cli_option options[] = {
 		{ .name = "--top", .number = &config->top, .min = 1, .max = UINT64_MAX },
+		{ .name = "--min-count", .number = &config->min_count, .max = UINT64_MAX },
+		{ .name = "--words", .text = &config->words_text },
+		{ .name = "--keep-case", .flag = &config->keep_case },
+		{ .name = "--unicode", .flag = &config->unicode },
+		{ .name = "--format", .text = &config->format_name },
 		{ .name = "--workers", .number = &config->workers, .min = 1, .max = WORKERS_MAX },
+		{ .name = "--processes",
+		  .number = &config->processes,
+		  .min = 1,
+		  .max = WH_POOL_PROCESSES_MAX },
+		{ .name = "--memory",
+		  .number = &config->memory,
+		  .min = MEMORY_MIN,
+		  .max = UINT64_MAX },
+		{ .name = "--tmp", .text = &config->tmp },
+		{ .name = "--resume", .text = &config->resume },
 		{ .name = "--json", .flag = &config->json },
 		{ .name = "--partial", .flag = &config->partial },
+		{ .name = "--no-decompress", .flag = &config->no_decompress },
+		{ .name = "--direct", .flag = &config->direct },
+		{ .name = "--explain", .flag = &config->explain },
+		PROGRESS_OPTION(&config->progress),
 		{ .name = "--stats", .flag = &config->stats },
 		{ .name = "--isa", .text = &config->isa },
 		CLI_BACKEND_OPTION(&config->backend),
@@ -410,7 +325,7 @@ static int parse(int argc, char **argv, struct config *config, int *ret_files)
 		cli_error("wordcount: no file to count; - is standard input");
 		return EXIT_USAGE;
 	}
-	return r;
+	return r ? r : parse_texts(config);
 }
 
 static int run(struct command *command, char **argv, int files)
@@ -421,17 +336,31 @@ static int run(struct command *command, char **argv, int files)
 
 	command->started_ns = wh_now_ns();
 	command->is_terminal = isatty(STDERR_FILENO);
+	r = progress_init(&command->progress, "wordcount", config->progress);
+	if (r > 0)
+		return r;
 	command->job = (struct wh_mr_job){
 		.paths = (const char *const *)(argv + 1),
 		.path_count = (size_t)files,
 		.arg = command,
+		.words = &command->config.words,
 		.order = WH_MR_BY_VALUE,
 		.rows_max = config->top,
 		.output = output,
 		.file_error = file_error,
-		.progress = command->is_terminal ? progress : NULL,
+		.damage = damage,
+		.progress = progress_interval_ns(&command->progress) ? progress : NULL,
+		.progress_ns = progress_interval_ns(&command->progress),
+		.no_decompress = config->no_decompress,
+		.direct = config->direct,
+		.explain = config->explain,
+		.plan = config->explain ? plan : NULL,
 		.workers = (uint32_t)config->workers,
+		.processes = (uint32_t)config->processes,
 		.partial = config->partial,
+		.memory_max = config->memory,
+		.tmp_dir = config->tmp,
+		.resume_dir = config->resume,
 		.isa = config->isa,
 	};
 	r = cli_run(count, command, &opts, NULL);
@@ -457,6 +386,8 @@ int cmd_wordcount(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	command->config = config;
+	row_out_init(&command->out, STDOUT_FILENO, config.format, "words", "word");
+	command->out.min_count = config.min_count;
 	r = run(command, argv, files);
 	free(command);
 	return r;

@@ -14,6 +14,8 @@ struct wh_run_opts {
 	uint32_t loops;	       /* default: the CPUs this process may use */
 	bool pin;	       /* tie loop i to the i-th CPU allowed */
 	bool keep_signals;     /* leave SIGINT, SIGTERM and SIGSEGV as they are */
+	bool processes;	       /* get ready for pools of processes (<whorl/pool.h>) before there is
+				 a thread or a ring; default: if the program has jobs (WH_JOB) */
 	const char *backend;   /* "uring", "epoll", or "sim" (see <whorl/sim.h>); default:
 				 $WHORL_BACKEND, else io_uring if it works here, else epoll: see
 				 wh_backend_why */

@@ -4,35 +4,14 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <whorl/exec.h>
 
 #include "base/alloc.h"
 #include "support/task_test.h"
+#include "unit/exec/gate.h"
 
 enum { TASKS = 100, JOBS_EACH = 50, RACES = 2000 };
-
-/* A job that runs until it is let through. */
-struct gate {
-	sem_t entered, open;
-};
-
-static void gate_init(struct gate *gate)
-{
-	sem_init(&gate->entered, 0, 0);
-	sem_init(&gate->open, 0, 0);
-}
-
-static int pass_gate(void *arg)
-{
-	struct gate *gate = arg;
-
-	sem_post(&gate->entered);
-	while (sem_wait(&gate->open) < 0)
-		;
-	return 7;
-}
 
 static struct wh_executor *open_executor(uint32_t threads, uint32_t queue_max)
 {
@@ -123,10 +102,10 @@ static int let_through(void *arg)
 	struct gate *gates = arg;
 
 	/* Both run at once, or this never returns. */
-	sem_wait(&gates[0].entered);
-	sem_wait(&gates[1].entered);
-	sem_post(&gates[0].open);
-	sem_post(&gates[1].open);
+	gate_await(&gates[0]);
+	gate_await(&gates[1]);
+	gate_open(&gates[0]);
+	gate_open(&gates[1]);
 	return 0;
 }
 
@@ -142,7 +121,7 @@ static int every_thread_works(void *arg)
 	wh_scope_open(&scope, NULL);
 	for (int i = 0; i < 2; i++) {
 		gate_init(&gates[i]);
-		offloads[i] = (struct offload){ executor, pass_gate, &gates[i], 0, 0 };
+		offloads[i] = (struct offload){ executor, gate_pass, &gates[i], 0, 0 };
 		check_int(wh_spawn(&scope, offload, &offloads[i]), 0);
 	}
 	offloads[2] = (struct offload){ executor, let_through, gates, 0, 0 };
@@ -174,18 +153,18 @@ static int jobs_begin_in_the_order_asked_for(void *arg)
 	(void)arg;
 	order_count = 0;
 	gate_init(&gate);
-	first = (struct offload){ executor, pass_gate, &gate, 0, 0 };
+	first = (struct offload){ executor, gate_pass, &gate, 0, 0 };
 	wh_scope_open(&scope, NULL);
 	check_int(wh_spawn(&scope, offload, &first), 0);
-	check_int(wh_yield(), 0);
-	sem_wait(&gate.entered);
+	next_turn();
+	gate_await(&gate);
 	for (intptr_t i = 0; i < 20; i++) {
 		offloads[i] = (struct offload){ executor, note_order, (void *)i, 0, 0 };
 		check_int(wh_spawn(&scope, offload, &offloads[i]), 0);
 	}
-	check_int(wh_yield(), 0);
+	next_turn();
 	check_int(order_count, 0);
-	sem_post(&gate.open);
+	gate_open(&gate);
 	check_int(wh_scope_close(&scope), 0);
 	check_int(order_count, 20);
 	for (int i = 0; i < 20; i++)
@@ -224,21 +203,21 @@ static void cancel_one(int victim)
 
 	order_count = 0;
 	gate_init(&gate);
-	first = (struct offload){ executor, pass_gate, &gate, 0, 0 };
+	first = (struct offload){ executor, gate_pass, &gate, 0, 0 };
 	wh_scope_open(&scope, NULL);
 	check_int(wh_spawn(&scope, offload, &first), 0);
-	check_int(wh_yield(), 0);
-	sem_wait(&gate.entered);
+	next_turn();
+	gate_await(&gate);
 	for (intptr_t i = 0; i < 3; i++) {
 		offloads[i] = (struct offload){ executor, note_order, (void *)i, 0, 0 };
 		check_int(wh_spawn(&scope, offload, &offloads[i], .ret_task = &tasks[i]), 0);
 	}
-	check_int(wh_yield(), 0);
+	next_turn();
 	wh_task_cancel(tasks[victim]);
 	/* It returns while the only thread is still busy. */
 	check_int(wh_task_join(tasks[victim], NULL), 0);
 	check_int(offloads[victim].r, -ECANCELED);
-	sem_post(&gate.open);
+	gate_open(&gate);
 	check_int(wh_scope_close(&scope), 0);
 	check_int(order_count, 2);
 	check(order[0] < order[1] && order[0] != victim && order[1] != victim);
@@ -271,18 +250,18 @@ static int places_of_cancelled_jobs_are_free_again(void *arg)
 		struct gate gate;
 
 		gate_init(&gate);
-		first = (struct offload){ executor, pass_gate, &gate, 0, 0 };
+		first = (struct offload){ executor, gate_pass, &gate, 0, 0 };
 		second = (struct offload){ executor, return_arg, NULL, 0, 0 };
 		wh_scope_open(&outer, NULL);
 		check_int(wh_spawn(&outer, offload, &first), 0);
-		check_int(wh_yield(), 0);
-		sem_wait(&gate.entered);
+		next_turn();
+		gate_await(&gate);
 		wh_scope_open(&inner, NULL);
 		check_int(wh_spawn(&inner, offload, &second), 0);
-		check_int(wh_yield(), 0);
+		next_turn();
 		wh_scope_cancel(&inner);
 		check_int(wh_scope_close(&inner), -ECANCELED);
-		sem_post(&gate.open);
+		gate_open(&gate);
 		check_int(wh_scope_close(&outer), 0);
 	}
 	wh_executor_close(executor);
@@ -298,14 +277,14 @@ static int running_job_is_waited_for_and_its_result_delivered(void *arg)
 
 	(void)arg;
 	gate_init(&gate);
-	job = (struct offload){ executor, pass_gate, &gate, -1, -1 };
+	job = (struct offload){ executor, gate_pass, &gate, -1, -1 };
 	wh_scope_open(&scope, NULL);
 	check_int(wh_spawn(&scope, offload, &job), 0);
-	check_int(wh_yield(), 0);
-	sem_wait(&gate.entered);
+	next_turn();
+	gate_await(&gate);
 	wh_scope_cancel(&scope);
 	check_int(job.r, -1);
-	sem_post(&gate.open);
+	gate_open(&gate);
 	check_int(wh_scope_close(&scope), -ECANCELED);
 	check_int(job.r, 0);
 	check_int(job.result, 7);
@@ -324,15 +303,15 @@ static int deadline_ends_waiting_in_the_queue(void *arg)
 	(void)arg;
 	order_count = 0;
 	gate_init(&gate);
-	first = (struct offload){ executor, pass_gate, &gate, 0, 0 };
+	first = (struct offload){ executor, gate_pass, &gate, 0, 0 };
 	wh_scope_open(&outer, NULL);
 	check_int(wh_spawn(&outer, offload, &first), 0);
-	check_int(wh_yield(), 0);
-	sem_wait(&gate.entered);
+	next_turn();
+	gate_await(&gate);
 	wh_scope_open(&inner, &(struct wh_scope_opts){ .timeout_ns = WH_MS });
 	check_int(wh_offload(executor, note_order, NULL, NULL), -ETIMEDOUT);
 	check_int(wh_scope_close(&inner), -ETIMEDOUT);
-	sem_post(&gate.open);
+	gate_open(&gate);
 	check_int(wh_scope_close(&outer), 0);
 	check_int(order_count, 0);
 	wh_executor_close(executor);
@@ -359,7 +338,7 @@ static int cancellation_that_races_the_start_is_all_or_nothing(void *arg)
 
 		wh_scope_open(&scope, NULL);
 		check_int(wh_spawn(&scope, offload, &job), 0);
-		check_int(wh_yield(), 0);
+		next_turn();
 		for (int spin = 0; spin < i % 100; spin++)
 			__asm__ volatile("" ::: "memory");
 		wh_scope_cancel(&scope);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "mapreduce/mapper.h"
-#include "mapreduce/run.h"
+#include "mapreduce/merge.h"
 #include "mapreduce/source.h"
 #include "support/row_text.h"
 
@@ -14,6 +14,8 @@ struct counting {
 	struct wh_mr_job job;
 	struct whi_mapper_job shared;
 	struct row_text text;
+	struct whi_ngram_shared ngram;
+	struct whi_why why;
 	_Atomic bool stop;
 	const uint8_t *data;
 	size_t len;
@@ -85,13 +87,48 @@ static int sort_part(struct counting *counting, unsigned index)
 
 static int run(struct counting *counting, const struct cuts *cuts)
 {
+	struct whi_spill spill = { .stop = &counting->stop };
+	struct whi_output output = { .job = &counting->job, .spill = &spill };
 	int r = map_all(counting, cuts);
 
 	for (unsigned i = 0; i < WHI_PARTS && r == 0; i++)
 		r = sort_part(counting, i);
 	if (r == 0)
-		r = whi_runs_output(counting->runs, &counting->job, &counting->stop) < 0 ? -1 : 0;
+		r = whi_runs_output(counting->runs, WHI_PARTS, &output);
 	return r;
+}
+
+static void take_options(struct counting *counting, const struct wh_mr_job *ngrams)
+{
+	counting->job.records = ngrams->records;
+	counting->job.ngram_key = ngrams->ngram_key;
+	counting->job.ngram_version = ngrams->ngram_version;
+	counting->job.skip_bad = ngrams->skip_bad;
+	counting->job.bypass = ngrams->bypass;
+	counting->shared.ngram = &counting->ngram;
+	counting->shared.why = &counting->why;
+	if (counting->shared.store)
+		counting->shared.store->combine = WHI_COMBINE_ADD_EXACT;
+}
+
+static void tell(struct ngrams_met *met, const struct counting *counting, int error)
+{
+	const struct whi_ngram_bad *first = NULL;
+
+	*met = (struct ngrams_met){ .error = error };
+	for (unsigned i = 0; i < MAPPERS_MAX && counting->mappers[i]; i++) {
+		const struct whi_ngrams *ngrams = counting->mappers[i]->ngrams;
+
+		met->records += ngrams->records;
+		met->skipped += ngrams->skipped;
+		met->bypassed += ngrams->bypass.passed;
+		if (ngrams->bad.reason && (!first || whi_ngram_bad_before(&ngrams->bad, first)))
+			first = &ngrams->bad;
+	}
+	if (!first)
+		return;
+	met->bad_offset = first->origin.offset;
+	met->reason = first->reason;
 }
 
 char *count_blocks(const struct whi_words_kernel *kernel, const void *data, size_t len,
@@ -101,6 +138,7 @@ char *count_blocks(const struct whi_words_kernel *kernel, const void *data, size
 	int r = -1;
 
 	counting.job = (struct wh_mr_job){
+		.words = cuts->words,
 		.order = WH_MR_BY_VALUE,
 		.output = row_text_add,
 		.arg = &counting.text,
@@ -112,8 +150,13 @@ char *count_blocks(const struct whi_words_kernel *kernel, const void *data, size
 		.stop = &counting.stop,
 		.l2_bytes = cuts->l2_bytes ? cuts->l2_bytes : 1 << 20,
 	};
+	whi_words_rule_init(&counting.shared.rule, cuts->words);
+	if (cuts->ngrams)
+		take_options(&counting, cuts->ngrams);
 	if (counting.shared.store)
 		r = run(&counting, cuts);
+	if (cuts->met)
+		tell(cuts->met, &counting, r);
 	for (unsigned i = 0; i < WHI_PARTS; i++)
 		whi_run_fini(&counting.runs[i]);
 	for (unsigned i = 0; i < MAPPERS_MAX; i++)

@@ -8,10 +8,23 @@
 
 /* How a text is cut up before it is counted. */
 struct cuts {
-	size_t split_bytes;  /* a source for each so many bytes; 0: one for all */
-	size_t buffer_bytes; /* read at a time; 0: all at once */
-	size_t l2_bytes;     /* size of the front table; 0: this processor's */
-	unsigned mappers;    /* take turns; 0: one */
+	size_t split_bytes;		 /* a source for each so many bytes; 0: one for all */
+	size_t buffer_bytes;		 /* read at a time; 0: all at once */
+	size_t l2_bytes;		 /* size of the front table; 0: this processor's */
+	unsigned mappers;		 /* take turns; 0: one */
+	const struct wh_mr_words *words; /* NULL: the default */
+	const struct wh_mr_job *ngrams;	 /* NULL: words are counted; else ngrams, as it says */
+	struct ngrams_met *met;		 /* of ngrams; may be NULL */
+};
+
+/* What counting ngrams came to. */
+struct ngrams_met {
+	int error;
+	uint64_t records;
+	uint64_t skipped;
+	uint64_t bypassed;
+	uint64_t bad_offset; /* if there was a bad line */
+	const char *reason;  /* NULL: there was none */
 };
 
 /*

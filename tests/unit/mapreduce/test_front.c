@@ -52,6 +52,16 @@ static void count_once(struct whi_front *front, uint64_t number, uint64_t hash)
 	whi_front_bump(front, 1);
 }
 
+static uint64_t sum_of(const struct whi_block *block)
+{
+	const struct whi_short *records = (const void *)block->data;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < block->used / sizeof(*records); i++)
+		sum += records[i].count;
+	return sum;
+}
+
 /* The sum of all short counts once everything is merged. */
 static uint64_t total_of(struct world *world, uint64_t *ret_keys)
 {
@@ -64,8 +74,8 @@ static uint64_t total_of(struct world *world, uint64_t *ret_keys)
 
 		assert_int_equal(whi_store_reduce(world->store, i), 0);
 		keys += whi_part_keys(part);
-		for (uint32_t id = 1; id <= part->shorts.used; id++)
-			total += part->shorts.counts[id];
+		for (uint32_t chunk = 0; chunk < part->shorts.chunk_count; chunk++)
+			total += sum_of(part->shorts.chunks[chunk]);
 	}
 	*ret_keys = keys;
 	return total;

@@ -15,8 +15,8 @@ static int add_number(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *
 	(void)arg;
 	if (!space)
 		return 0;
-	return wh_mr_emit_sum(emitter, start, (size_t)(space - start),
-			      strtoull(space + 1, NULL, 10));
+	return wh_mr_emit_number(emitter, start, (size_t)(space - start),
+				 strtoull(space + 1, NULL, 10));
 }
 
 static int numbers_of_equal_keys_are_added_up(void *arg)

@@ -78,39 +78,6 @@ static int a_record_longer_than_the_limit_is_an_error(void *arg)
 	return 0;
 }
 
-static int shrink(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *emitter)
-{
-	struct world *world = arg;
-
-	if (world->calls++ == 0)
-		check_int(truncate(world->path, 1000), 0);
-	return wh_mr_emit_sum(emitter, line.data, line.len, 1);
-}
-
-static int a_file_that_shrinks_is_counted_as_far_as_read(void *arg)
-{
-	enum { SIZE = 4 << 20 };
-	char path[128], *text = malloc(SIZE);
-	const char *const paths[] = { file_path(path, "shrinking") };
-	struct world world = { .path = path };
-	struct wh_mr_job job = job_on(paths, 1, &world);
-	struct wh_mr_stats stats;
-
-	(void)arg;
-	memset(text, '\n', SIZE);
-	write_file("shrinking", text, SIZE);
-	job.records = WH_MR_LINES;
-	job.map = shrink;
-	check_int(wh_mapreduce(&job, &stats), 0);
-	check_int(stats.files_failed, 0);
-	/* A read that races the truncation may see zeros where the last page was cut. */
-	check(world.text.rows == 1 || world.text.rows == 2);
-	check(stats.records >= 1000 && stats.records <= SIZE);
-	row_text_fini(&world.text);
-	free(text);
-	return 0;
-}
-
 struct cancelling {
 	struct wh_mr_job *job;
 	struct wh_mr_stats stats;
@@ -263,7 +230,6 @@ int main(void)
 		task_test(an_error_of_a_function_is_the_job_s),
 		task_test(options_that_make_no_sense_are_refused),
 		task_test(a_record_longer_than_the_limit_is_an_error),
-		task_test(a_file_that_shrinks_is_counted_as_far_as_read),
 		task_test(a_cancelled_job_puts_out_nothing),
 		task_test(a_partial_job_puts_out_what_it_has),
 		task_test(a_job_on_threads_stops_when_its_deadline_passes),

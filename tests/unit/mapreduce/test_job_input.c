@@ -66,6 +66,10 @@ static int files_that_are_not_cached_give_the_same_count(void *arg)
 	expected = oracle_count(text, SIZE, &len);
 	for (job.split_bytes = 100 * 1000; job.split_bytes < 9 * SIZE; job.split_bytes *= 3) {
 		evict(path);
+		job.direct = false;
+		check_int(wh_mapreduce(&job, NULL), 0);
+		text_is(&world, expected);
+		job.direct = true;
 		check_int(wh_mapreduce(&job, NULL), 0);
 		text_is(&world, expected);
 	}

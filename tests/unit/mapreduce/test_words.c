@@ -124,6 +124,27 @@ static void long_words_at_region_and_buffer_ends_are_whole(void **state)
 	free(data);
 }
 
+/* All lengths that are hashed and compared in windows, and some to both sides: a byte that is left
+ * out would make two of these words one. Every word comes twice. */
+static void words_that_differ_in_any_one_byte_are_different(void **state)
+{
+	enum { SHORTEST = 14, LONGEST = 70 };
+	uint8_t *data = malloc(2 * LONGEST * LONGEST * (LONGEST + 1));
+	size_t len = 0;
+
+	(void)state;
+	for (unsigned time = 0; time < 2; time++)
+		for (size_t word = SHORTEST; word <= LONGEST; word++)
+			for (size_t at = 0; at < word; at++) {
+				memset(data + len, 'x', word);
+				data[len + at] = 'y';
+				data[len + word] = ' ';
+				len += word + 1;
+			}
+	same_as_oracle(data, len, &(struct cuts){ 0 });
+	free(data);
+}
+
 static void a_split_border_anywhere_changes_nothing(void **state)
 {
 	static const char text[] =
@@ -265,6 +286,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_byte_value_is_treated_by_the_rule),
 		cmocka_unit_test(every_word_length_is_counted),
 		cmocka_unit_test(long_words_at_region_and_buffer_ends_are_whole),
+		cmocka_unit_test(words_that_differ_in_any_one_byte_are_different),
 		cmocka_unit_test(a_split_border_anywhere_changes_nothing),
 		cmocka_unit_test(one_huge_word_is_counted),
 		cmocka_unit_test(all_distinct_words_survive_flushes),

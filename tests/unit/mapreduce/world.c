@@ -81,14 +81,22 @@ int longest(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
 	    struct wh_mr_emitter *emitter)
 {
 	struct world *world = arg;
-	struct wh_mr_bytes best = { 0 }, value;
+	struct wh_mr_bytes value;
+	char best[256];
+	size_t len = 0;
+	bool any = false;
 
 	world->calls++;
-	while (wh_mr_next(values, &value))
-		if (!best.data || value.len > best.len ||
-		    (value.len == best.len && memcmp(value.data, best.data, best.len) < 0))
-			best = value;
-	return wh_mr_emit(emitter, key, best);
+	while (wh_mr_next(values, &value)) {
+		if (any &&
+		    (value.len < len || (value.len == len && memcmp(value.data, best, len) >= 0)))
+			continue;
+		check(value.len <= sizeof(best));
+		memcpy(best, value.data, value.len);
+		len = value.len;
+		any = true;
+	}
+	return wh_mr_emit(emitter, key, (struct wh_mr_bytes){ best, len });
 }
 
 size_t three_bytes(void *arg, struct wh_mr_bytes data, bool last)

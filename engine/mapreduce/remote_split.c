@@ -1,0 +1,296 @@
+/* Owns the worker's side of a job in processes: it maps one split after another, each into a store
+ * that is empty before and after, and hands its records back. What one split needs is kept for the
+ * next one of the same job. A process does one at a time. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <whorl/jobs.h>
+
+#include "arch/cpu.h"
+#include "mapreduce/decompress_map.h"
+#include "mapreduce/job.h"
+#include "mapreduce/records.h"
+#include "mapreduce/remote.h"
+#include "mapreduce/source.h"
+#include "mapreduce/whole.h"
+
+static struct {
+	struct whi_remote_job remote;
+	struct whi_mapper_job shared;
+	struct whi_mapper *mapper;
+	struct whi_packed packed;
+	struct whi_why why;
+	_Atomic bool stop; /* never: who wants the job to end kills the process */
+	_Atomic uint64_t bytes;
+} here;
+
+static void forget_job(void)
+{
+	whi_mapper_free(here.mapper);
+	whi_store_free(here.shared.store);
+	whi_remote_close(&here.remote);
+	here.mapper = NULL;
+	here.shared = (struct whi_mapper_job){ 0 };
+}
+
+static int learn_job(int fd)
+{
+	int r = whi_remote_open(&here.remote, fd);
+
+	if (r < 0)
+		return r;
+	here.shared = (struct whi_mapper_job){
+		.job = &here.remote.job,
+		.store = whi_store_new(),
+		.stop = &here.stop,
+		.why = &here.why,
+		.l2_bytes = whi_cpu_l2_bytes(),
+	};
+	whi_words_rule_init(&here.shared.rule, here.remote.job.words);
+	r = whi_words_choose(here.remote.isa, &here.shared.kernel);
+	if (r == 0 && here.shared.store) {
+		here.shared.store->combine = whi_combine_of(&here.remote.job);
+		here.mapper = whi_mapper_new(&here.shared);
+	}
+	if (here.mapper)
+		return 0;
+	forget_job();
+	return r < 0 ? r : -ENOMEM;
+}
+
+/* Read behind the bytes in `buf`. Returns how many, or -errno. */
+static ssize_t read_more(int fd, struct whi_buffer *buf, size_t len, uint64_t offset)
+{
+	ssize_t n;
+
+	do {
+		n = pread(fd, buf->data + buf->len, len, (off_t)offset);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	buf->len += (size_t)n;
+	return n;
+}
+
+/* Returns 0 when the frames are mapped, WHI_PACKED_DAMAGED, or an error; of the file, if it is in
+ * `*error`. */
+static int map_packed(struct whi_packed *packed, int fd, int *error)
+{
+	int r = whi_buffer_reserve(&packed->raw, WHI_PACKED_BYTES);
+
+	if (r < 0)
+		return r;
+	do {
+		struct whi_buffer *raw = &packed->raw;
+		ssize_t n = read_more(fd, raw, raw->room - raw->len, whi_packed_next(packed));
+
+		if (n < 0)
+			*error = (int)n;
+		r = whi_packed_map(packed, here.mapper, n <= 0);
+	} while (r == WHI_PACKED_HUNGRY);
+	if (r == 0 && packed->source.error)
+		*error = packed->source.error;
+	return r;
+}
+
+/* Returns 0 when the source is mapped, WHI_COMPRESSED, or an error as map_packed. */
+static int map_plain(struct whi_source *source, int fd, int *error)
+{
+	struct whi_buffer *buf = &here.mapper->buf;
+	int r = whi_buffer_reserve(buf, WHI_READ_BYTES);
+
+	buf->len = 0;
+	while (r == 0 && !source->done) {
+		ssize_t n = read_more(fd, buf, whi_source_want(source, buf),
+				      source->pos + buf->len);
+
+		if (n < 0)
+			*error = (int)n;
+		if (whi_source_is_compressed(source, buf))
+			return WHI_COMPRESSED;
+		r = whi_source_map(source, here.mapper, buf, n <= 0);
+	}
+	if (r == 0 && source->error)
+		*error = source->error;
+	return r;
+}
+
+/* Map the part of a file that the split has. */
+static int map_part(const struct whi_remote_file *file, const struct whi_split *split, int fd,
+		    struct whi_remote_done *done, int *error)
+{
+	const char *path = (const char *)here.remote.bytes + file->path;
+	const struct wh_mr_job *job = &here.remote.job;
+	uint64_t end = split->end;
+	struct whi_source source;
+	int r = WHI_COMPRESSED;
+
+	if (end == UINT64_MAX && file->size > 0)
+		end = file->size;
+	whi_source_init(&source, path, split->begin, end);
+	source.look = split->end == UINT64_MAX && !job->no_decompress;
+	if (!file->packed) {
+		r = map_plain(&source, fd, error);
+		done->bytes += whi_source_progress(&source);
+	}
+	if (r != WHI_COMPRESSED)
+		return r;
+	r = whi_packed_begin(&here.packed, path, split->begin,
+			     file->packed && end < file->size ? end : UINT64_MAX);
+	if (r == 0)
+		r = map_packed(&here.packed, fd, error);
+	done->bytes += whi_packed_progress(&here.packed);
+	done->unpacked += here.packed.made;
+	here.packed.made = 0;
+	if (r == WHI_PACKED_DAMAGED)
+		*error = -EBADMSG;
+	return r < 0 ? r : 0;
+}
+
+/* Map a file that is a record. */
+static int map_whole(const struct whi_remote_file *file, int fd, int *error)
+{
+	const char *path = (const char *)here.remote.bytes + file->path;
+	struct whi_whole whole = {
+		.buf = &here.mapper->buf,
+		.stop = &here.stop,
+		.bytes_done = &here.bytes,
+	};
+	int r = whi_buffer_reserve(&here.mapper->buf, WHI_READ_BYTES);
+
+	if (r < 0)
+		return r;
+	*error = whi_whole_begin(&whole, fd, false);
+	if (*error)
+		return 0;
+	r = whi_mapper_map_whole(here.mapper, &whole, path);
+	*error = whole.error;
+	return whole.error ? 0 : r;
+}
+
+static int map_file(const struct whi_remote_file *file, const struct whi_split *split,
+		    struct whi_remote_done *done, int *error)
+{
+	const char *path = (const char *)here.remote.bytes + file->path;
+	int fd, r;
+
+	do {
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	} while (fd < 0 && errno == EINTR);
+	if (fd < 0) {
+		*error = -errno;
+		return 0;
+	}
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+	if (here.remote.job.records == WH_MR_FILES)
+		r = map_whole(file, fd, error);
+	else
+		r = map_part(file, split, fd, done, error);
+	close(fd);
+	return r;
+}
+
+static int map_split(const struct whi_split *split, struct whi_remote_done *done)
+{
+	uint64_t end = split->file + split->file_count;
+	int r = 0;
+
+	for (done->file_end = split->file; done->file_end < end && r == 0; done->file_end++) {
+		struct whi_remote_wrong wrong = { .file = done->file_end };
+
+		if (done->wrong_count == WHI_REMOTE_WRONG_MAX)
+			break;
+		r = map_file(&here.remote.files[done->file_end], split, done, &wrong.error);
+		if (wrong.error)
+			done->wrong[done->wrong_count++] = wrong;
+	}
+	return r;
+}
+
+static int map_blocks(const struct whi_remote_split *split, struct whi_remote_done *done)
+{
+	int r = 0;
+
+	for (uint64_t i = 0; i < split->block_count && r >= 0; i++) {
+		r = whi_mapper_map_block(here.mapper, split->block + i, &here.bytes);
+		if (r <= 0)
+			continue;
+		done->block_end = split->block + i;
+		break;
+	}
+	return r < 0 ? r : 0;
+}
+
+/* Everything that was mapped, to a new memfd. Returns it, or -errno. */
+static int send_records(void)
+{
+	int fd = memfd_create("records", MFD_CLOEXEC), r;
+
+	if (fd < 0)
+		return -errno;
+	r = whi_mapper_flush(here.mapper);
+	if (r == 0)
+		r = whi_remote_write(here.shared.store, fd);
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+static int map_and_send(const struct whi_remote_split *split, struct whi_remote_done *done,
+			int *ret_fd)
+{
+	uint64_t before = whi_mapper_records(here.mapper);
+	int r;
+
+	if (split->block_count)
+		r = map_blocks(split, done);
+	else
+		r = map_split(&split->split, done);
+	if (r == 0)
+		r = send_records();
+	done->records = whi_mapper_records(here.mapper) - before;
+	done->bytes += here.bytes;
+	if (r < 0)
+		return r;
+	*ret_fd = r;
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		whi_part_fini(&here.shared.store->parts[part]);
+	return 0;
+}
+
+/* The job of the registry; `io->result` has room for the answer. */
+static int split_main(struct wh_job_io *io)
+{
+	const struct whi_remote_split *split = io->args;
+	struct whi_remote_done *done = io->result;
+	int r = 0;
+
+	if (io->args_len != sizeof(*split) || io->result_max < sizeof(*done) || io->args_fd == 0)
+		return -EINVAL;
+	memset(done, 0, sizeof(*done));
+	done->block_end = UINT64_MAX;
+	io->result_len = sizeof(*done);
+	here.why = (struct whi_why){ 0 };
+	here.bytes = 0;
+	if (here.mapper && here.remote.id != split->job)
+		forget_job();
+	if (!here.mapper)
+		r = learn_job(io->args_fd);
+	if (r == 0)
+		r = map_and_send(split, done, &io->result_fd);
+	memcpy(done->why, here.why.text, sizeof(done->why));
+	/* What is left in it belongs to a split that has failed. */
+	if (r < 0 && here.mapper)
+		forget_job();
+	return r;
+}
+
+static struct wh_job split_job = { WHI_REMOTE_JOB, split_main, { 0, 0 } };
+
+__attribute__((constructor)) static void add_split_job(void)
+{
+	wh_job_register(&split_job);
+}

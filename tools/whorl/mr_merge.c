@@ -1,0 +1,269 @@
+/*
+ * whorl mr merge: brings the sorted results of all reduce tasks together and prints them, byte for
+ * byte what one process would have printed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mr.h"
+
+static const char usage[] =
+	"usage: whorl mr merge --dir DIR [--output FILE]\n\n"
+	"Print the result of the run in DIR, once all reduce tasks are done: what the job prints\n"
+	"as one process, byte for byte.\n\n"
+	"  --dir DIR       the run's directory\n"
+	"  --output FILE   write FILE instead, which is there only when it is whole\n\n"
+	"Exit status: 0 done; 1 failed for good; 2 wrong usage; 4 failed, and may succeed\n"
+	"elsewhere or later; 5 the result of a reduce task is missing or damaged: a line\n"
+	"`again|reduce|P` on standard error for each one to run again first.\n";
+
+struct merge {
+	const char *dir;
+	FILE *again;
+	struct mr_plan plan;
+	struct mr_job job;
+	char **paths;
+	uint64_t keys;
+	struct row_out out;
+};
+
+static int output(void *arg, const struct wh_mr_row *rows, size_t count)
+{
+	struct merge *merge = arg;
+
+	if (mr_interrupted)
+		return -ECANCELED;
+	return row_out_put(&merge->out, rows, count);
+}
+
+static void again(const struct merge *merge, uint32_t part, const char *why)
+{
+	fprintf(merge->again, "again|reduce|%" PRIu32 "\n", part);
+	cli_error("mr merge: part %" PRIu32 " has to be reduced again: %s%s%s", part,
+		  merge->paths[part] ? merge->paths[part] : "", merge->paths[part] ? ": " : "",
+		  why);
+}
+
+static int find_result(struct merge *merge, uint32_t part)
+{
+	const struct mr_place place = { merge->dir, &merge->plan, MR_REDUCE, part };
+	struct mr_marker marker;
+	char path[MR_PATH_BYTES];
+	struct stat st;
+
+	if (!mr_read_done(&place, 0, &marker)) {
+		again(merge, part, "it is not done");
+		return EXIT_AGAIN;
+	}
+	merge->keys += marker.done.keys;
+	mr_path_result(path, merge->dir, part, &marker.done);
+	merge->paths[part] = strdup(path);
+	if (!merge->paths[part])
+		return EXIT_RETRY;
+	if (stat(path, &st) < 0) {
+		again(merge, part, strerror(errno));
+		return EXIT_AGAIN;
+	}
+	if ((uint64_t)st.st_size != marker.sums.bytes) {
+		again(merge, part, "not as long as its marker says");
+		return EXIT_AGAIN;
+	}
+	return EXIT_DONE;
+}
+
+static int find_results(struct merge *merge)
+{
+	int status = EXIT_DONE;
+
+	merge->paths = calloc(merge->plan.parts, sizeof(*merge->paths));
+	if (!merge->paths)
+		return EXIT_RETRY;
+	for (uint32_t part = 0; part < merge->plan.parts; part++) {
+		int r = find_result(merge, part);
+
+		if (r)
+			status = r;
+	}
+	return status;
+}
+
+/* What has gone to standard output cannot be taken back: look at everything before. */
+static int check_results(const struct merge *merge)
+{
+	int status = EXIT_DONE;
+
+	for (uint32_t i = 0; i < merge->plan.parts; i++) {
+		const struct wh_part part = { mr_job_format(&merge->job, &merge->plan), i };
+		struct wh_part_sums sums;
+		const char *why = NULL;
+		int r = wh_part_check(merge->paths[i], &part, &sums, &why);
+
+		if (r == 0)
+			continue;
+		again(merge, i, why ? why : strerror(-r));
+		status = EXIT_AGAIN;
+	}
+	return status;
+}
+
+/* Of all map tasks. */
+static uint64_t count_records(const struct merge *merge)
+{
+	struct mr_marker marker;
+	uint64_t records = 0;
+
+	for (uint32_t i = 0; i < merge->plan.tasks; i++) {
+		const struct mr_place place = { merge->dir, &merge->plan, MR_MAP, i };
+
+		if (mr_read_done(&place, 0, &marker))
+			records += marker.done.records;
+	}
+	return records;
+}
+
+static void end_output(struct merge *merge)
+{
+	const struct row_member all[] = {
+		{ "total", merge->job.format == ROW_JSON ? count_records(merge) : 0 },
+		{ "different", merge->keys },
+		{ "skipped", 0 }, /* of ngram, which skips nothing here */
+		{ "bytes", merge->plan.bytes },
+		{ "files", merge->plan.files },
+		{ "files_failed", 0 },
+		{ 0 },
+	};
+	struct row_member members[sizeof(all) / sizeof(all[0])];
+	size_t count = 0;
+
+	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+		if (!all[i].name || merge->job.kind == MR_NGRAM || strcmp(all[i].name, "skipped"))
+			members[count++] = all[i];
+	row_out_end(&merge->out, members, false);
+}
+
+static int run(struct merge *merge, int fd)
+{
+	const struct wh_parts_merge opts = {
+		.format = mr_job_format(&merge->job, &merge->plan),
+		.paths = (const char *const *)merge->paths,
+		.order = mr_job_order(&merge->job),
+		.rows_max = merge->job.top,
+		.output = output,
+		.arg = merge,
+	};
+	const char *why;
+	uint32_t part;
+	int64_t rows;
+
+	row_out_init(&merge->out, fd, merge->job.format, mr_job_list(&merge->job),
+		     mr_job_key(&merge->job));
+	merge->out.min_count = merge->job.min_count;
+	rows = wh_parts_merge(&opts, &part, &why);
+	if (rows >= 0)
+		end_output(merge);
+	if (merge->out.error) {
+		cli_error("mr merge: cannot write the output: %s", strerror(-merge->out.error));
+		return EXIT_FAILED;
+	}
+	if (rows >= 0)
+		return EXIT_DONE;
+	if (part != UINT32_MAX && rows != -ENOMEM && rows != -EMFILE) {
+		again(merge, part, why ? why : strerror((int)-rows));
+		return EXIT_AGAIN;
+	}
+	cli_error("mr merge: cannot merge: %s",
+		  rows == -ECANCELED ? "interrupted" : strerror((int)-rows));
+	return EXIT_RETRY;
+}
+
+static int say_output(const char *path, int error)
+{
+	cli_error("mr merge: cannot write %s: %s", path, strerror(error));
+	return EXIT_FAILED;
+}
+
+/* Into a file that appears when it is whole, and on the disk. */
+static int run_to_file(struct merge *merge, const char *path)
+{
+	char temporary[MR_PATH_BYTES];
+	int r = snprintf(temporary, sizeof(temporary), "%s.%s.tmp", path, merge->plan.id), fd;
+
+	if (r >= (int)sizeof(temporary))
+		return say_output(path, ENAMETOOLONG);
+	fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return say_output(path, errno);
+	r = run(merge, fd);
+	if (r == EXIT_DONE && fsync(fd) < 0)
+		r = say_output(path, errno);
+	if (close(fd) < 0 && r == EXIT_DONE)
+		r = say_output(path, errno);
+	if (r == EXIT_DONE && rename(temporary, path) < 0)
+		r = say_output(path, errno);
+	if (r != EXIT_DONE)
+		unlink(temporary);
+	return r;
+}
+
+static int merge_all(struct merge *merge, const char *path)
+{
+	int r = mr_job_parse(merge->plan.args, merge->plan.arg_count, &merge->job);
+
+	if (r == EXIT_DONE)
+		r = find_results(merge);
+	if (r == EXIT_DONE && !path)
+		r = check_results(merge);
+	if (r == EXIT_DONE)
+		r = path ? run_to_file(merge, path) : run(merge, STDOUT_FILENO);
+	for (uint32_t part = 0; merge->paths && part < merge->plan.parts; part++)
+		free(merge->paths[part]);
+	free(merge->paths);
+	return r;
+}
+
+int mr_merge(const char *dir, const char *path, FILE *again_file)
+{
+	struct merge *merge = calloc(1, sizeof(*merge));
+	int r;
+
+	if (!merge) {
+		cli_error("mr merge: out of memory");
+		return EXIT_RETRY;
+	}
+	cli_raise_open_files();
+	merge->dir = dir;
+	merge->again = again_file;
+	r = mr_manifest_read(&merge->plan, dir);
+	if (r == EXIT_DONE) {
+		r = merge_all(merge, path);
+		mr_plan_fini(&merge->plan);
+	}
+	free(merge);
+	return r;
+}
+
+int cmd_mr_merge(int argc, char **argv)
+{
+	const char *dir = NULL, *path = NULL;
+	const struct cli_option options[] = {
+		{ .name = "--dir", .text = &dir },
+		{ .name = "--output", .text = &path },
+		{ 0 },
+	};
+	int operands, r = cli_parse(argc, argv, options, &operands);
+
+	if (r < 0)
+		return mr_print(usage);
+	if (r > 0)
+		return r;
+	if (!dir || operands) {
+		cli_error("mr merge: takes --dir, and no operand; see whorl mr merge --help");
+		return EXIT_USAGE;
+	}
+	return mr_merge(dir, path, stderr);
+}
