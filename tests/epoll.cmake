@@ -16,9 +16,9 @@ function(whorl_epoll_test name)
 		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS "${labels};epoll")
 endfunction()
 
-foreach(test call cross file job job_end job_input job_processes job_whole listener overflow process race reader runtime
-		send_view serve signals sock sock_end stream threads uring uring_data uring_file
-		uring_net uring_peers)
+foreach(test call cross file job job_end job_input job_processes job_whole listener overflow
+		process race reader runtime send_view serve signals sock sock_end stream threads
+		uring uring_data uring_file uring_net uring_peers)
 	whorl_epoll_test(test_${test} test_${test})
 endforeach()
 foreach(test pool pool_cancel pool_deaths)

@@ -48,7 +48,8 @@ struct whi_mpsc {
 };
 
 /* Any thread: push a chain of nodes that begins with the newest. Pairs with the acquire in
- * whi_mpsc_take, and is sequentially consistent so that the consumer may sleep: see whi_loop_wake. */
+ * whi_mpsc_take, and is sequentially consistent so that the consumer may sleep: see
+ * whi_loop_wake. */
 static inline void whi_mpsc_push_all(struct whi_mpsc *mpsc, struct whi_qnode *newest,
 				     struct whi_qnode *oldest)
 {

@@ -13,8 +13,8 @@
  * the lock is one step where nobody looks without it. That a worker may also wake up for nothing is
  * left out: it then looks again, which would only hide a wake-up that is missing.
  *
- * A worker whose thread ends for want of work announces that it may be called, looks, and is started
- * anew when it is: the same steps as resting, so here it rests.
+ * A worker whose thread ends for want of work announces that it may be called, looks, and is
+ * started anew when it is: the same steps as resting, so here it rests.
  *
  * Each BUG_ is a mistake that tools/models expects the checker to find.
  */

@@ -13,7 +13,7 @@
 struct whi_front;
 
 struct whi_words_rule {
-	struct wh_mr_words words; /* as the job gave it, both cases of a letter alike if they fold */
+	struct wh_mr_words words; /* as the job gave it; if they fold, both cases of a letter */
 	bool plain;		  /* the default */
 	bool zero;		  /* byte 0 belongs to words */
 	uint8_t blank;		  /* a byte that does not */

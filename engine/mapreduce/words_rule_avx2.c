@@ -24,7 +24,7 @@ KERNEL static inline __m256i twice(const uint8_t *row)
 
 KERNEL static inline struct tables load(const struct whi_words_rule *rule)
 {
-	static const uint8_t bits[16] = { 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128 };
+	static const uint8_t bits[] = { 1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128 };
 
 	return (struct tables){
 		.low = { twice(rule->low[0]), twice(rule->low[1]) },

@@ -1,7 +1,7 @@
 #!/usr/bin/env -S python3 -B
-"""What words are and how their counts are printed: --words, --keep-case, --unicode, --min-count and
---format of whorl wordcount, against independent counts, with every instruction set. The random texts
-are made from a seed, which --seed=N gives back."""
+"""What words are and how their counts are printed: --words, --keep-case, --unicode, --min-count
+and --format of whorl wordcount, against independent counts, with every instruction set. The random
+texts are made from a seed, which --seed=N gives back."""
 import collections
 import csv
 import io
