@@ -4,7 +4,7 @@
 
 #include "arch/cpu.h"
 #include "mapreduce/words.h"
-#include "mapreduce/words_borders.h"
+#include "mapreduce/words_offsets_x86.h"
 #include "mapreduce/words_x86.h"
 
 #define KERNEL __attribute__((target("avx2,aes,bmi,bmi2,popcnt")))
@@ -27,22 +27,6 @@ KERNEL static inline uint64_t fold_half(uint8_t *data)
 	return (uint32_t)~_mm256_movemask_epi8(separator);
 }
 
-/* Write `base` plus the number of each bit set in `bits` to `to`. Returns how many. */
-KERNEL static inline size_t put_offsets(uint16_t *to, uint64_t bits, __m128i base)
-{
-	uint16_t *at = to;
-
-	for (int i = 0; i < STEP / 8; i++, bits >>= 8) {
-		const void *row = &whi_words_bits[bits & 0xff];
-		__m128i numbers = _mm_loadu_si128(row);
-
-		_mm_storeu_si128((__m128i *)(void *)at, _mm_add_epi16(numbers, base));
-		at += _mm_popcnt_u64(bits & 0xff);
-		base = _mm_add_epi16(base, _mm_set1_epi16(8));
-	}
-	return (size_t)(at - to);
-}
-
 /* Starts and ends of words, in turn. Returns how many of both. */
 KERNEL static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 {
@@ -54,8 +38,8 @@ KERNEL static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 
 		if (len - i < STEP)
 			word &= (UINT64_C(1) << (len - i)) - 1;
-		count += put_offsets(to + count, whi_words_borders(word, &before),
-				     _mm_set1_epi16((short)i));
+		count += whi_words_offsets(to + count, whi_words_borders(word, &before),
+					   _mm_set1_epi16((short)i));
 	}
 	if (before)
 		to[count++] = (uint16_t)len;

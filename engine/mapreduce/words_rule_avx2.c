@@ -2,7 +2,7 @@
  * halves, 32 bytes at a time, in two registers that hold the rule. */
 #include <immintrin.h>
 
-#include "mapreduce/words_borders.h"
+#include "mapreduce/words_offsets_x86.h"
 #include "mapreduce/words_rule.h"
 #include "mapreduce/words_scalar.h"
 
@@ -56,21 +56,6 @@ KERNEL static inline uint64_t half_step(uint8_t *data, const struct tables *tabl
 	return (uint32_t)_mm256_movemask_epi8(is_word);
 }
 
-KERNEL static inline size_t put_offsets(uint16_t *to, uint64_t bits, __m128i base)
-{
-	uint16_t *at = to;
-
-	for (int i = 0; i < STEP / 8; i++, bits >>= 8) {
-		const void *row = &whi_words_bits[bits & 0xff];
-		__m128i numbers = _mm_loadu_si128(row);
-
-		_mm_storeu_si128((__m128i *)(void *)at, _mm_add_epi16(numbers, base));
-		at += whi_words_bit_counts[bits & 0xff];
-		base = _mm_add_epi16(base, _mm_set1_epi16(8));
-	}
-	return (size_t)(at - to);
-}
-
 KERNEL void whi_words_rule_avx2(struct whi_front *front, uint8_t *data, size_t len,
 				const struct whi_words_rule *rule)
 {
@@ -85,8 +70,8 @@ KERNEL void whi_words_rule_avx2(struct whi_front *front, uint8_t *data, size_t l
 
 		if (len - i < STEP)
 			word &= (UINT64_C(1) << (len - i)) - 1;
-		count += put_offsets(borders + count, whi_words_borders(word, &before),
-				     _mm_set1_epi16((short)i));
+		count += whi_words_offsets(borders + count, whi_words_borders(word, &before),
+					   _mm_set1_epi16((short)i));
 	}
 	if (before)
 		borders[count++] = (uint16_t)len;

@@ -3,7 +3,7 @@
  * baseline. */
 #include <emmintrin.h>
 
-#include "mapreduce/words_borders.h"
+#include "mapreduce/words_offsets_x86.h"
 #include "mapreduce/words_scalar.h"
 #include "mapreduce/words_x86.h"
 
@@ -32,22 +32,6 @@ static inline uint64_t fold_step(uint8_t *data)
 	       fold_quarter(data + 3 * QUARTER) << 3 * QUARTER;
 }
 
-/* Write `base` plus the number of each bit set in `bits` to `to`. Returns how many. */
-static inline size_t put_offsets(uint16_t *to, uint64_t bits, __m128i base)
-{
-	uint16_t *at = to;
-
-	for (int i = 0; i < STEP / 8; i++, bits >>= 8) {
-		const void *row = &whi_words_bits[bits & 0xff];
-		__m128i numbers = _mm_loadu_si128(row);
-
-		_mm_storeu_si128((__m128i *)(void *)at, _mm_add_epi16(numbers, base));
-		at += whi_words_bit_counts[bits & 0xff];
-		base = _mm_add_epi16(base, _mm_set1_epi16(8));
-	}
-	return (size_t)(at - to);
-}
-
 /* Starts and ends of words, in turn. Returns how many of both. */
 static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 {
@@ -59,8 +43,8 @@ static size_t find_borders(uint16_t *to, uint8_t *data, size_t len)
 
 		if (len - i < STEP)
 			word &= (UINT64_C(1) << (len - i)) - 1;
-		count += put_offsets(to + count, whi_words_borders(word, &before),
-				     _mm_set1_epi16((short)i));
+		count += whi_words_offsets(to + count, whi_words_borders(word, &before),
+					   _mm_set1_epi16((short)i));
 	}
 	if (before)
 		to[count++] = (uint16_t)len;
