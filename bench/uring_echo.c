@@ -114,9 +114,9 @@ static struct io_uring_sqe *sqe_get(struct server *server)
 }
 
 /*
- * One connection an accept: a multishot accept goes on when every slot is taken, and the kernel then
- * drops a connection that its peer believes in. With one, what there is no slot for waits in the
- * backlog.
+ * One connection an accept: a multishot accept goes on when every slot is taken, and the kernel
+ * then drops a connection that its peer believes in. With one, what there is no slot for waits in
+ * the backlog.
  */
 static void accept_arm(struct server *server)
 {

@@ -6,8 +6,8 @@
  * CONNECTIONS threads each open a connection, exchange some messages over it, compare every byte,
  * and begin again. FAULTS of 1,000 exchanges go wrong on purpose: the client resets, half-closes,
  * reads or writes byte by byte, stalls, talks garbage, or never says a word. Whatever it does, what
- * it did not break itself must work. One that the machine kept from sending its frame within IDLE_MS,
- * after which the server closes, has broken it itself. Prints what was done.
+ * it did not break itself must work. One that the machine kept from sending its frame within
+ * IDLE_MS, after which the server closes, has broken it itself. Prints what was done.
  */
 #include <errno.h>
 #include <pthread.h>

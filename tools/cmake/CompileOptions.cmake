@@ -50,9 +50,10 @@ if(WHORL_LTO)
 	else()
 		set(whorl_lto_options -flto=thin)
 	endif()
-	# Not for targets with WHORL_NO_LTO: the tests, each of which would optimise the whole engine
-	# again when it is linked. The command and the benches, which scripts test, are what is shipped.
-	set(whorl_lto_options "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:WHORL_NO_LTO>>>:${whorl_lto_options}>")
-	target_compile_options(whorl_build INTERFACE "${whorl_lto_options}")
-	target_link_options(whorl_build INTERFACE "${whorl_lto_options}")
+	# Not for targets with WHORL_NO_LTO: the tests, each of which would optimise the whole
+	# engine again when it is linked. The command and the benches, which scripts test, are what
+	# is shipped.
+	set(unless "$<NOT:$<BOOL:$<TARGET_PROPERTY:WHORL_NO_LTO>>>")
+	target_compile_options(whorl_build INTERFACE "$<${unless}:${whorl_lto_options}>")
+	target_link_options(whorl_build INTERFACE "$<${unless}:${whorl_lto_options}>")
 endif()
