@@ -53,6 +53,7 @@ static void make_text(void)
 		const char *at = vocabulary[random_rank()];
 		size_t letters = strlen(at);
 
+		/* NOLINTNEXTLINE(bugprone-not-null-terminated-result): a separator comes behind */
 		memcpy(text + len, at, letters);
 		len += letters;
 		text[len++] = word % LINE_WORDS ? ' ' : '\n';

@@ -89,29 +89,28 @@ static bool size_of(uint64_t count, uint64_t element_bytes, size_t *ret)
 	       !__builtin_add_overflow(*ret, HEAD_BYTES, ret) && *ret <= PTRDIFF_MAX;
 }
 
-/* Takes over `fd`, also if it fails. */
-static int make_array(int fd, size_t bytes, struct wh_shared_array **ret)
+/* Takes over `fd`, also if it fails. NULL: with -errno in `*ret_error`. */
+static struct wh_shared_array *make_array(int fd, size_t bytes, int *ret_error)
 {
 	struct wh_shared_array *array = whi_calloc(1, sizeof(*array));
-	int r = -ENOMEM;
 
+	*ret_error = -ENOMEM;
 	if (!array)
 		goto err_fd;
 	array->memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (array->memory == MAP_FAILED) {
-		r = -errno;
+		*ret_error = -errno;
 		goto err_array;
 	}
 	array->bytes = bytes;
 	array->fd = fd;
-	*ret = array;
-	return 0;
+	return array;
 
 err_array:
 	whi_free(array);
 err_fd:
 	close(fd);
-	return r;
+	return NULL;
 }
 
 static int make_memory(size_t bytes)
@@ -132,7 +131,7 @@ static int make_memory(size_t bytes)
 int wh_shared_array_open(size_t count, size_t element_bytes, struct wh_shared_array **ret)
 {
 	const struct head head = { MAGIC, count, element_bytes };
-	struct wh_shared_array *array = NULL;
+	struct wh_shared_array *array;
 	size_t bytes;
 	int fd, r;
 
@@ -143,8 +142,8 @@ int wh_shared_array_open(size_t count, size_t element_bytes, struct wh_shared_ar
 	fd = make_memory(bytes);
 	if (fd < 0)
 		return fd;
-	r = make_array(fd, bytes, &array);
-	if (r < 0)
+	array = make_array(fd, bytes, &r);
+	if (!array)
 		return r;
 	memcpy(array->memory, &head, sizeof(head));
 	array->count = count;
@@ -187,7 +186,7 @@ static int believe(struct wh_shared_array *array)
 
 int wh_shared_array_from_fd(int fd, struct wh_shared_array **ret)
 {
-	struct wh_shared_array *array = NULL;
+	struct wh_shared_array *array;
 	size_t bytes = 0;
 	int own, r = sealed_size(fd, &bytes);
 
@@ -196,8 +195,8 @@ int wh_shared_array_from_fd(int fd, struct wh_shared_array **ret)
 	own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	if (own < 0)
 		return -errno;
-	r = make_array(own, bytes, &array);
-	if (r < 0)
+	array = make_array(own, bytes, &r);
+	if (!array)
 		return r;
 	r = believe(array);
 	if (r < 0)

@@ -275,6 +275,7 @@ static void store_short(uint8_t *to, const struct whi_record *record)
 				    .hash = record->hash & 0xffffff };
 	uint64_t words[2] = { 0, 0 };
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): no short key is empty */
 	memcpy(words, record->key.data, record->key.len);
 	stored.low = words[0];
 	stored.high = words[1];
@@ -309,7 +310,7 @@ static void store(uint8_t *to, const struct whi_record *record)
 static enum whi_codec_fault measure(const struct whi_decoder *decoder, size_t *ret)
 {
 	struct whi_decoder ahead = *decoder;
-	struct whi_record record;
+	struct whi_record record = { 0 };
 	size_t len = 0;
 
 	while (whi_decoder_next(&ahead, &record) > 0)
@@ -322,7 +323,7 @@ int whi_decoder_store_block(struct whi_decoder *decoder, struct whi_block **ret)
 {
 	enum whi_codec_fault fault = decoder->fault;
 	struct whi_block *block;
-	struct whi_record record;
+	struct whi_record record = { 0 };
 	size_t len = 0;
 
 	if (!fault && !decoder->head.codec.hashed)

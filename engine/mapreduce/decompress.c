@@ -78,7 +78,7 @@ static void **state_of(struct whi_unpack *unpack)
 {
 	unsigned i = 0;
 
-	while (formats[i] != unpack->format)
+	while (i < WHI_UNPACK_FORMATS - 1 && formats[i] != unpack->format)
 		i++;
 	return &unpack->states[i];
 }

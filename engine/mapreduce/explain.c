@@ -11,7 +11,7 @@ struct spread {
 
 static struct spread spread_of(const uint64_t numbers[WHI_PARTS])
 {
-	uint64_t sorted[WHI_PARTS];
+	uint64_t sorted[WHI_PARTS] = { 0 };
 	unsigned used = 0;
 
 	/* By insertion: there are few of them. */

@@ -97,7 +97,7 @@ static int one_byte(const char **text)
 	case '\\':
 	case '-':
 	case '^':
-		byte = *at;
+		byte = (uint8_t)*at;
 		break;
 	case 'x':
 		if (hex(at[1]) < 0 || hex(at[2]) < 0)

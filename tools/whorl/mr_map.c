@@ -53,7 +53,7 @@ static void temporary_path(char path[MR_PATH_BYTES], const struct map *map, uint
 	mr_path_part(path, map->task->dir, map->task->index, &map->done, part);
 	if (strlen(path) + sizeof(".tmp") > MR_PATH_BYTES)
 		return; /* then opening it fails with ENAMETOOLONG, or it is just not temporary */
-	strcat(path, ".tmp");
+	memcpy(path + strlen(path), ".tmp", sizeof(".tmp"));
 }
 
 static int write_part(void *arg, uint32_t part, struct wh_mr_bytes bytes)
@@ -145,10 +145,10 @@ static int find_splits(struct map *map)
 	map->ranges = calloc(map->count + 1, sizeof(*map->ranges));
 	map->fds = malloc(plan->parts * sizeof(*map->fds));
 	map->sums = calloc(plan->parts, sizeof(*map->sums));
+	for (uint32_t i = 0; map->fds && i < plan->parts; i++)
+		map->fds[i] = -1;
 	if (!map->paths || !map->ranges || !map->fds || !map->sums)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < plan->parts; i++)
-		map->fds[i] = -1;
 	for (size_t i = 0; i < map->count; i++) {
 		const struct mr_split *split = &plan->splits[map->first + i];
 

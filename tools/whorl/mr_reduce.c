@@ -206,7 +206,7 @@ static void temporary_path(char path[MR_PATH_BYTES], const struct reduce *reduce
 {
 	mr_path_result(path, reduce->task->dir, reduce->task->index, &reduce->done);
 	if (strlen(path) + sizeof(".tmp") <= MR_PATH_BYTES)
-		strcat(path, ".tmp");
+		memcpy(path + strlen(path), ".tmp", sizeof(".tmp"));
 }
 
 static int open_result(struct reduce *reduce)
