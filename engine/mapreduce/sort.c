@@ -239,13 +239,13 @@ void whi_rows_sort(struct whi_rows *rows, const struct wh_mr_job *job, const _At
 		.rows = rows,
 		.order = job->order,
 		.stop = stop,
-		.limit = rows->items + (some ? job->rows_max : rows->count),
 		.random = 1,
 	};
 	struct span span = { .items = rows->items, .count = rows->count };
 
-	if (job->order == WH_MR_UNORDERED)
+	if (job->order == WH_MR_UNORDERED || rows->count == 0)
 		return;
+	sorter.limit = rows->items + (some ? job->rows_max : rows->count);
 	span.stage = job->order == WH_MR_BY_KEY ? BY_KEY : BY_SUM;
 	load(&sorter, &span);
 	sort_span(&sorter, span);
