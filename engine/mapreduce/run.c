@@ -147,12 +147,13 @@ static int next_on_disk(struct whi_cursor *cursor, struct wh_mr_row *ret)
 int whi_cursor_next(struct whi_cursor *cursor, struct wh_mr_row *ret)
 {
 	const struct whi_run *run = cursor->run;
-	const uint8_t *at = run->data + cursor->at;
-	const struct whi_long *counted = (const void *)at;
-	const struct whi_pair *pair = (const void *)at;
+	const struct whi_long *counted;
+	const struct whi_pair *pair;
 
 	if (cursor->at == run->len)
 		return run->stream.count ? next_on_disk(cursor, ret) : 0;
+	counted = (const void *)(run->data + cursor->at);
+	pair = (const void *)counted;
 	ret->value = (struct wh_mr_bytes){ 0 };
 	if (run->value == WH_MR_BYTES) {
 		ret->key = (struct wh_mr_bytes){ pair + 1, pair->key_len };
