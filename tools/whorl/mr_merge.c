@@ -141,7 +141,8 @@ static void end_output(struct merge *merge)
 	size_t count = 0;
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-		if (!all[i].name || merge->job.kind == MR_NGRAM || strcmp(all[i].name, "skipped") != 0)
+		if (!all[i].name || merge->job.kind == MR_NGRAM ||
+		    strcmp(all[i].name, "skipped") != 0)
 			members[count++] = all[i];
 	row_out_end(&merge->out, members, false);
 }
