@@ -5,14 +5,25 @@
 get_property(programs DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 set_target_properties(${programs} PROPERTIES WHORL_NO_LTO ON)
 
-# Presets run two tests at a time. These run alone: they fill the machine and look at what that does
-# to memory, processor time and those who wait.
+# Presets run two tests at a time, which is `jobs` of 4 in CMakePresets.json: a test counts as two,
+# and as one if it mostly waits for clocks, peers and programs. What takes long comes first.
 get_property(tests DIRECTORY PROPERTY TESTS)
+set_tests_properties(${tests} PROPERTIES PROCESSORS 2)
+foreach(test echo echo.epoll limits limits.epoll load load.epoll progress test_echo_servers
+		test_echo_without_features test_mr_hosts test_mr_slurm)
+	if(test IN_LIST tests)
+		set_tests_properties(${test} PROPERTIES PROCESSORS 1 COST 20)
+	endif()
+endforeach()
+set_tests_properties(decompress test_ngram_command test_start test_torture_epoll test_torture_uring
+	wordcount wordcount.epoll PROPERTIES COST 30)
+# These run alone: they fill the machine and look at what that does to memory, processor time and
+# those who wait.
 set(stress ${tests})
 list(FILTER stress INCLUDE REGEX "^stress_")
 set_tests_properties(${stress} PROPERTIES RUN_SERIAL ON)
 # These use every processor themselves.
-set_tests_properties(sim_seeds sim_command PROPERTIES PROCESSORS 2)
+set_tests_properties(sim_seeds sim_command PROPERTIES PROCESSORS 4)
 
 # Label `no_tsan`, which the preset tsan leaves out.
 function(whorl_no_tsan)
@@ -29,7 +40,7 @@ whorl_no_tsan(${stress})
 # Worlds of one thread by the ten thousand; test_sim_run and test_sim_hosts have several threads.
 whorl_no_tsan(sim_seeds sim_command)
 # One thread each, and no task: a minute of nothing to race with.
-whorl_no_tsan(test_words test_histogram)
+whorl_no_tsan(test_words test_ngram test_histogram)
 
 # Worlds run one after the other in one thread: few show what there is.
 if(WHORL_SANITIZE MATCHES thread)

@@ -14,13 +14,19 @@ whorl_stress_program(fair stress/fair.c stress/client.c)
 whorl_stress_program(resets stress/resets.c stress/client.c)
 whorl_stress_program(mixed stress/mixed.c stress/client.c)
 
-# On each backend; NAME=VALUE for the run on epoll, which is the shorter one.
+# On each backend; NAME=VALUE for the shorter runs: the one on epoll, and those with a sanitizer.
 function(whorl_stress_test name)
-	whorl_script_test(stress_${name} stress/${name}.py LABELS stress)
-	add_test(NAME stress_${name}.epoll COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/stress/${name}.py
-		${PROJECT_BINARY_DIR} ${ARGN})
-	set_tests_properties(stress_${name}.epoll PROPERTIES ENVIRONMENT WHORL_BACKEND=epoll
-		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS "stress;epoll")
+	set(script ${CMAKE_CURRENT_SOURCE_DIR}/stress/${name}.py ${PROJECT_BINARY_DIR})
+	set(sizes "")
+	if(WHORL_SANITIZE)
+		set(sizes ${ARGN})
+	endif()
+	add_test(NAME stress_${name} COMMAND ${script} ${sizes})
+	add_test(NAME stress_${name}.epoll COMMAND ${script} ${ARGN})
+	set_tests_properties(stress_${name} stress_${name}.epoll PROPERTIES
+		SKIP_RETURN_CODE 77 TIMEOUT 300 LABELS stress)
+	set_tests_properties(stress_${name}.epoll PROPERTIES
+		ENVIRONMENT WHORL_BACKEND=epoll LABELS "stress;epoll")
 endfunction()
 
 whorl_stress_test(bufs seconds=1)

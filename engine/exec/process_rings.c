@@ -9,6 +9,8 @@
  *    is moved before it is looked whether the reader sleeps; all four sequentially consistent.
  * 4. A request is begun or taken back, never both: one word decides, and each side changes it by
  *    compare and exchange. One before `request_head` has been read, and its place may be another's.
+ *
+ * Who wakes whom is modelled in process_rings.pml.
  */
 #include "exec/process_rings.h"
 
@@ -238,9 +240,10 @@ bool whi_rings_want_bell(struct whi_rings *rings)
 
 void whi_rings_want_nudge(struct whi_rings *rings)
 {
-	/* Pairs with the exchange in whi_worker_rings_nudged, after which the worker sleeps: its
-	 * head was moved before. */
+	/* Pairs with the fence in whi_worker_rings_nudged, after which the worker sleeps: its head
+	 * was moved before, and is looked at only after this. */
 	atomic_store(&rings->shared->nudge, 1);
+	atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* The worker's end */

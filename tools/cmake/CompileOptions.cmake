@@ -52,8 +52,9 @@ if(WHORL_LTO)
 	endif()
 	# Not for targets with WHORL_NO_LTO: the tests, each of which would optimise the whole
 	# engine again when it is linked. The command and the benches, which scripts test, are what
-	# is shipped.
-	set(unless "$<NOT:$<BOOL:$<TARGET_PROPERTY:WHORL_NO_LTO>>>")
-	target_compile_options(whorl_build INTERFACE "$<${unless}:${whorl_lto_options}>")
-	target_link_options(whorl_build INTERFACE "$<${unless}:${whorl_lto_options}>")
+	# is shipped. The linker's plugin takes fat objects for its own until it is told not to.
+	set(without "$<BOOL:$<TARGET_PROPERTY:WHORL_NO_LTO>>")
+	target_compile_options(whorl_build INTERFACE "$<$<NOT:${without}>:${whorl_lto_options}>")
+	target_link_options(whorl_build INTERFACE
+		"$<IF:${without},-fno-lto,${whorl_lto_options}>")
 endif()

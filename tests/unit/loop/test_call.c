@@ -6,7 +6,7 @@
 
 #include "support/task_test.h"
 
-enum { CALLS = 10000 };
+enum { CALLS = TEST_ROUNDS };
 
 static int run(wh_task_fn fn, void *arg, uint32_t loops)
 {
