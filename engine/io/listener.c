@@ -4,8 +4,10 @@
  * Invariants
  * 1. The accept is in the kernel exactly while `armed`. It is armed by a task that waits and finds
  *    nothing, and stopped when WAITING_MAX connections wait: further ones stay in the backlog.
- * 2. When descriptors or memory are out, accepting pauses for PAUSE_NS: armed again at once it
- *    would fail at once.
+ * 2. When descriptors or memory are out, accepting pauses for WHI_ACCEPT_PAUSE_NS: armed again at
+ *    once it would fail at once.
+ * 3. Once `stopped` it is not armed again. What the kernel accepts before it lets go is handed out
+ *    like all the rest.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,10 +20,9 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "io/sock.h"
+#include "io/supervise.h"
 
-enum { WAITING_MAX = 256, CONNECTIONS_MAX = 1000000, BACKLOG = 65535 };
-
-#define PAUSE_NS (20 * WH_MS)
+enum { WAITING_MAX = 256, BACKLOG = 65535 };
 
 struct wh_listener {
 	struct whi_op op;
@@ -29,7 +30,9 @@ struct wh_listener {
 	bool armed;
 	bool accepting; /* a task is in wh_accept */
 	bool closing;
-	int32_t error; /* of the last accept that ended, until reported */
+	bool stopped;
+	bool supervised; /* the supervisor waits until it accepts no more */
+	int32_t error;	 /* of the last accept that ended, until reported */
 	uint32_t waiting;
 	struct whi_list accepted; /* of struct wh_sock */
 	struct whi_wait *waiter;
@@ -263,6 +266,15 @@ static void keep(struct wh_listener *listener, int fd)
 	listener->waiting++;
 }
 
+/* Of a socket that is handed on. */
+static void left_kernel(struct wh_listener *listener)
+{
+	if (!listener->supervised)
+		return;
+	listener->supervised = false;
+	whi_supervised_stopped();
+}
+
 static void accepted(struct whi_op *op)
 {
 	struct wh_listener *listener = whi_container_of(op, struct wh_listener, op);
@@ -271,10 +283,13 @@ static void accepted(struct whi_op *op)
 		keep(listener, op->result);
 	else
 		listener->error = op->result;
-	if (!whi_op_pending(op))
+	if (!whi_op_pending(op)) {
 		listener->armed = false;
-	else if (listener->waiting >= WAITING_MAX)
+		if (listener->stopped)
+			left_kernel(listener);
+	} else if (listener->waiting >= WAITING_MAX) {
 		listener->loop->backend->ops->cancel(listener->loop->backend, op);
+	}
 	wake_waiter(listener);
 }
 
@@ -330,10 +345,12 @@ static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
 		}
 		if (is_fatal(listener->error))
 			return listener->error;
+		if (r == 0 && listener->stopped && !listener->armed)
+			return -ESHUTDOWN;
 		if (r == 0 && out_of_resources(listener->error)) {
 			listener->error = 0;
 			listener->loop->accept_backoffs++;
-			r = wh_sleep(PAUSE_NS);
+			r = wh_sleep(WHI_ACCEPT_PAUSE_NS);
 		}
 		if (r == 0)
 			r = wait_accepted(listener);
@@ -358,6 +375,20 @@ int wh_accept(struct wh_listener *listener, struct wh_sock **ret)
 	return r;
 }
 
+void wh_listener_stop(struct wh_listener *listener)
+{
+	listener->stopped = true;
+	if (listener->armed)
+		listener->loop->backend->ops->cancel(listener->loop->backend, &listener->op);
+	else
+		left_kernel(listener);
+}
+
+void whi_listener_supervised(struct wh_listener *listener)
+{
+	listener->supervised = true;
+}
+
 static void stop_accepting(struct wh_listener *listener)
 {
 	struct whi_wait wait = { .what = "accept to stop" };
@@ -368,6 +399,7 @@ static void stop_accepting(struct wh_listener *listener)
 		listener->waiter = &wait;
 		whi_task_suspend(&wait);
 	}
+	left_kernel(listener);
 	while ((node = whi_list_pop(&listener->accepted)))
 		whi_sock_discard(whi_container_of(node, struct wh_sock, link));
 }
@@ -388,112 +420,4 @@ void wh_listener_close(struct wh_listener *listener)
 		unlink_path(listener->path);
 	whi_close(listener->fd);
 	whi_free(listener);
-}
-
-/* Serving */
-
-struct server {
-	wh_conn_fn fn;
-	void *arg;
-	uint32_t connections;
-	uint32_t connections_max;
-	size_t stack_bytes;
-	struct whi_wait *waiter; /* the accepting task, while at the maximum */
-	struct wh_scope scope;
-};
-
-static void wake_server(struct server *server)
-{
-	struct whi_wait *waiter = server->waiter;
-
-	server->waiter = NULL;
-	if (waiter)
-		whi_task_wake(waiter);
-}
-
-static int serve_connection(void *arg)
-{
-	struct wh_sock *sock = arg;
-	struct server *server = sock->server;
-
-	server->fn(sock, server->arg);
-	server->connections--;
-	wake_server(server);
-	return 0;
-}
-
-struct pause {
-	struct whi_wait wait;
-	struct server *server;
-};
-
-static void pause_interrupted(struct whi_wait *wait)
-{
-	wake_server(whi_container_of(wait, struct pause, wait)->server);
-}
-
-static int wait_for_room(struct server *server)
-{
-	struct pause pause = { { .what = "connections_max", .interrupt = pause_interrupted },
-			       server };
-
-	while (server->connections >= server->connections_max) {
-		int r = whi_task_check();
-
-		if (r < 0)
-			return r;
-		server->waiter = &pause.wait;
-		whi_task_suspend(&pause.wait);
-	}
-	return 0;
-}
-
-/* Out of memory or at the limit of tasks: the connection waits until there is room again. */
-static int start_connection(struct server *server, struct wh_sock *sock)
-{
-	int r;
-
-	sock->server = server;
-	for (;;) {
-		r = wh_spawn(&server->scope, serve_connection, sock, .name = "connection",
-			     .stack_bytes = server->stack_bytes);
-		if (r != -ENOMEM && r != -EAGAIN)
-			break;
-		sock->loop->accept_backoffs++;
-		r = wh_sleep(PAUSE_NS);
-		if (r < 0)
-			return r;
-	}
-	server->connections += r == 0;
-	return r;
-}
-
-int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
-	     const struct wh_serve_opts *opts)
-{
-	struct server server = { .fn = fn, .arg = arg, .connections_max = CONNECTIONS_MAX };
-	struct wh_sock *sock = NULL;
-	int r;
-
-	if (opts && opts->connections_max)
-		server.connections_max = opts->connections_max;
-	if (opts)
-		server.stack_bytes = opts->stack_bytes;
-	wh_scope_open(&server.scope, &(struct wh_scope_opts){ .keep_siblings = true });
-	for (;;) {
-		r = wait_for_room(&server);
-		if (r == 0)
-			r = wh_accept(listener, &sock);
-		if (r < 0)
-			break;
-		r = start_connection(&server, sock);
-		if (r < 0) {
-			whi_sock_discard(sock);
-			break;
-		}
-	}
-	if (opts && opts->close_listener)
-		wh_listener_close(listener);
-	wh_scope_close(&server.scope);
-	return r;
 }

@@ -6,6 +6,9 @@
 #include "io/stream.h"
 #include "loop/loop.h"
 
+/* How long to wait when descriptors, memory or tasks are out. */
+#define WHI_ACCEPT_PAUSE_NS (20 * WH_MS)
+
 struct wh_sock {
 	int fd;
 	bool closing;

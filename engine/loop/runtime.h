@@ -68,3 +68,6 @@ void whi_runtime_affinity(cpu_set_t *ret);
 /* signals.c: have SIGINT and SIGTERM cancel `runtime`. 0 or -errno. */
 int whi_signals_catch(struct whi_runtime *runtime);
 void whi_signals_uncatch(void);
+
+/* What the handler is to do as well, from now on. It must be async-signal-safe. */
+void whi_signals_also(void (*fn)(void));

@@ -15,12 +15,16 @@ static struct sigaction old[CAUGHT];
 static _Atomic(struct whi_runtime *) target;
 static _Atomic unsigned handling; /* handlers that may still use the target */
 static _Atomic int last_signal;
+static void (*_Atomic also)(void);
 
 static void on_signal(int signal)
 {
 	int saved = errno;
 	struct whi_runtime *runtime;
+	void (*fn)(void) = atomic_load(&also);
 
+	if (fn)
+		fn();
 	atomic_fetch_add(&handling, 1);
 	runtime = atomic_load(&target);
 	if (runtime) {
@@ -31,6 +35,11 @@ static void on_signal(int signal)
 	}
 	atomic_fetch_sub(&handling, 1);
 	errno = saved;
+}
+
+void whi_signals_also(void (*fn)(void))
+{
+	atomic_store(&also, fn);
 }
 
 int whi_signals_catch(struct whi_runtime *runtime)

@@ -46,7 +46,7 @@ def tasks_are_listed_with_what_they_wait_for():
             check(re.match(r"waiting +\S", doing), name, "does", doing, out)
             if name == "connection":
                 check("recv" in doing, doing)
-        check(re.search(r"connection .*listener\.c:\d+", out), out)
+        check(re.search(r"connection .*serve\.c:\d+", out), out)
         for client in clients:
             echoes(client)
         server.stop()
@@ -58,7 +58,7 @@ def a_suspended_task_shows_its_stack():
         with server.connect() as client:
             echoes(client)
             out, err = gdb(server.process, "whorl bt connection")
-            check(re.search(r"^#\d+ .*\becho \(.*echo\.c:\d+", out, re.MULTILINE), out, err)
+            check(re.search(r"^#\d+ .*\becho \(.*echo_serve\.c:\d+", out, re.MULTILINE), out, err)
             check(re.search(r"^#\d+ .*whi_context_entry", out, re.MULTILINE), out, err)
             check(re.search(r"^#0 ", out, re.MULTILINE), out, err)
             echoes(client)
@@ -112,7 +112,7 @@ def a_core_file_will_do():
         done = subprocess.run(["gdb", "-nx", "-batch", "-x", str(SCRIPT), WHORL, str(core), "-ex",
                                "whorl bt connection"],
                               check=False, capture_output=True, text=True, timeout=50)
-        check(re.search(r"^#\d+ .*\becho \(.*echo\.c:\d+", done.stdout, re.MULTILINE),
+        check(re.search(r"^#\d+ .*\becho \(.*echo_serve\.c:\d+", done.stdout, re.MULTILINE),
               done.stdout, done.stderr)
 
 

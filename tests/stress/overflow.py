@@ -26,7 +26,7 @@ def overflow(service, *options):
                           r"\(spawned at (\S+):(\d+)\)", said)
         check(match, "no report in:", said)
         check(match.group(1) == "connection", "the wrong task:", said)
-        check(os.path.basename(match.group(3)) == "listener.c", "spawned elsewhere:", said)
+        check(os.path.basename(match.group(3)) == "serve.c", "spawned elsewhere:", said)
         check(said.count("overflowed") == 1, "more than one report:", said)
         # Nothing wrong has gone out to the others: what they get is an end.
         for client in clients + [victim]:

@@ -25,6 +25,7 @@ foreach(library whorl whorl_static)
 		include/whorl/shared.h
 		include/whorl/sim.h
 		include/whorl/sock.h
+		include/whorl/supervise.h
 		include/whorl/task.h
 		include/whorl/whorl.h)
 	target_link_libraries(${library} PRIVATE $<BUILD_INTERFACE:whorl_build> ${WHORL_LIBRARIES})

@@ -73,7 +73,9 @@ static const int allowed[] = {
 	SCMP_SYS(rt_sigprocmask),
 	SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(sigaltstack),
+	SCMP_SYS(timer_settime),
 	SCMP_SYS(getpid),
+	SCMP_SYS(getppid),
 	SCMP_SYS(gettid),
 	/* time and accounts */
 	SCMP_SYS(clock_gettime),

@@ -91,11 +91,20 @@ WH_API int wh_listener_fd(const struct wh_listener *listener);
  * Returns    0, with the connection in `*ret`.
  * Errors     -ECANCELED, -ETIMEDOUT
  *            -EBUSY   another task is accepting on it
+ *            -ESHUTDOWN   wh_listener_stop was called, and all that came before is handed out
  *            -EBADF, -EINVAL, -ENOTSOCK, -EOPNOTSUPP, -EFAULT   as accept(2): it accepts no more
  * Ownership  wh_sock_close releases the connection.
  * Context    a task on the loop that owns `listener`.
  */
 WH_API int wh_accept(struct wh_listener *listener, struct wh_sock **ret);
+
+/**
+ * Accept no more. The kernel is told; whom it has accepted until it knows, wh_accept still hands
+ * out. Others wait in the socket for whoever has it as well, or are reset when it is closed.
+ *
+ * Context    a task on the loop that owns `listener`.
+ */
+WH_API void wh_listener_stop(struct wh_listener *listener);
 
 /* What wh_serve runs for each connection, in a task of its own. It closes `sock`. Its result only
  * counts for statistics: one connection's failure is not the server's. */
@@ -106,13 +115,17 @@ struct wh_serve_opts {
 	uint32_t connections_max; /* at once; default 1,000,000. Beyond, accepting pauses */
 	size_t stack_bytes;	  /* of a connection's task; default: wh_run's option */
 	bool close_listener;	  /* once accepting ends, before waiting for connections, so that
-				     nobody connects in vain meanwhile */
+				     nobody connects in vain meanwhile. Who was accepted by then
+				     is served, in a task that is cancelled */
 };
 
 /**
- * Accept connections until cancelled, each with a task that runs `fn(sock, arg)`.
+ * Accept connections until cancelled, each with a task that runs `fn(sock, arg)`. In a process that
+ * a supervisor has started (<whorl/supervise.h>) also until it is to retire: then without
+ * cancelling the connections.
  *
- * Suspends   the calling task until cancelled and every connection's task has ended.
+ * Suspends   the calling task until accepting has ended and every connection's task has.
+ * Returns    0 after wh_listener_stop, or having retired.
  * Errors     -ECANCELED, -ETIMEDOUT   the ways it ends once it runs
  *            -EBUSY and others, as wh_accept
  *            -EINVAL   `stack_bytes` out of range, found when the first connection arrives

@@ -14,6 +14,7 @@
 #include <whorl/scope.h>
 #include <whorl/shared.h>
 #include <whorl/sock.h>
+#include <whorl/supervise.h>
 #include <whorl/task.h>
 
 #endif

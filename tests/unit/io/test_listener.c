@@ -302,6 +302,69 @@ static int connections_nobody_took_are_closed(void *arg)
 	return 0;
 }
 
+/* Whom the kernel has accepted is handed out, and who comes later is for whoever else has the
+ * socket. */
+static int a_stopped_listener_loses_nobody(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr), *heir;
+	struct wh_sock *sock;
+	int fds[6];
+
+	(void)arg;
+	fds[5] = fcntl(wh_listener_fd(listener), F_DUPFD_CLOEXEC, 0);
+	check_int(wh_listen_fd(fds[5], &heir), 0);
+	for (int i = 0; i < 3; i++)
+		fds[i] = connect_raw(&addr);
+	/* This arms it, and it goes on accepting. */
+	check_int(wh_accept(listener, &sock), 0);
+	wh_sock_close(sock);
+	settle();
+	wh_listener_stop(listener);
+	for (int i = 1; i < 3; i++) {
+		check_int(wh_accept(listener, &sock), 0);
+		wh_sock_close(sock);
+	}
+	check_int(wh_accept(listener, &sock), -ESHUTDOWN);
+	for (int i = 3; i < 5; i++)
+		fds[i] = connect_raw(&addr);
+	settle();
+	check_int(wh_accept(listener, &sock), -ESHUTDOWN);
+	wh_listener_close(listener);
+	for (int i = 3; i < 5; i++) {
+		check_int(wh_accept(heir, &sock), 0);
+		wh_sock_close(sock);
+	}
+	wh_listener_close(heir);
+	for (int i = 0; i < 5; i++)
+		close(fds[i]);
+	return 0;
+}
+
+static int accept_until_stopped(void *arg)
+{
+	struct wh_sock *sock;
+
+	check_int(wh_accept(arg, &sock), -ESHUTDOWN);
+	return 0;
+}
+
+static int stopping_ends_an_accept(void *arg)
+{
+	struct wh_addr addr;
+	struct wh_listener *listener = tcp_listener(&addr);
+	struct wh_scope scope;
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	check_int(wh_spawn(&scope, accept_until_stopped, listener), 0);
+	settle();
+	wh_listener_stop(listener);
+	check_int(wh_scope_close(&scope), 0);
+	wh_listener_close(listener);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -318,6 +381,8 @@ int main(void)
 		task_test(closing_ends_an_accept),
 		task_test(a_burst_of_connections_is_accepted_whole),
 		task_test(connections_nobody_took_are_closed),
+		task_test(a_stopped_listener_loses_nobody),
+		task_test(stopping_ends_an_accept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
