@@ -9,7 +9,6 @@ target_sources(whorl_command PRIVATE
 	whorl/mr_map.c
 	whorl/mr_merge.c
 	whorl/mr_plan.c
-	whorl/mr_progress.c
 	whorl/mr_reduce.c
 	whorl/mr_run.c
 	whorl/mr_schedule.c)

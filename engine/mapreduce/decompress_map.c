@@ -123,7 +123,7 @@ int whi_packed_map_cached(struct whi_packed *packed, struct whi_mapper *mapper)
 
 	if (fd < 0)
 		return WHI_NOT_CACHED;
-	r = map_fd(packed, mapper, fd);
+	r = whi_source_is_replaced(&packed->source, fd) ? 0 : map_fd(packed, mapper, fd);
 	close(fd);
 	return r;
 }

@@ -10,12 +10,16 @@
 #include "mapreduce/group.h"
 #include "mapreduce/hash.h"
 
-int wh_mr_emit_number(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
-		      uint64_t number)
+_Static_assert(offsetof(struct wh_mr_emitter, gather) == 0, "an emitter is its gather, and more");
+
+/* Apart: inlined it would cost what is inlined in its place a frame. */
+__attribute__((noinline)) int wh_mr_emit_number_now(struct wh_mr_emitter *emitter, const void *key,
+						    size_t key_len, uint64_t number)
 {
 	if (emitter->mode != WHI_EMIT_MAP || !emitter->numbers || key_len > WHI_KEY_MAX)
 		return -EINVAL;
-	emitter->records++;
+	if (emitter->gather.at == emitter->gather.end)
+		whi_numbers_gather(emitter->numbers);
 	return whi_numbers_add(emitter->numbers, key_len ? key : "", key_len, number);
 }
 
@@ -28,8 +32,10 @@ int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes text)
 
 void wh_mr_origin(const struct wh_mr_emitter *emitter, struct wh_mr_origin *ret)
 {
+	const uint8_t *at = emitter->rewritten ? emitter->rewritten : emitter->record;
+
 	*ret = emitter->origin;
-	ret->offset += (uint64_t)(emitter->record - emitter->block);
+	ret->offset += (uint64_t)(at - emitter->block);
 }
 
 /* Combine one open block of the writer. What comes out is in the open block that follows it, and in

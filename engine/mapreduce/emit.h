@@ -12,6 +12,7 @@
 enum whi_emit_mode { WHI_EMIT_MAP, WHI_EMIT_COMBINE, WHI_EMIT_REDUCE };
 
 struct wh_mr_emitter {
+	struct wh_mr_gather gather; /* first, as wh_mr_emit_number looks for it there */
 	const struct wh_mr_job *job;
 	enum whi_emit_mode mode;
 	struct whi_numbers *numbers; /* numbers go here */
@@ -20,13 +21,14 @@ struct wh_mr_emitter {
 	/* Called when a block of results is full, NULL if nobody cares. Returns 0 or an error. */
 	int (*relieve)(struct wh_mr_emitter *emitter);
 	const _Atomic bool *stop;
-	uint64_t records; /* emitted by map */
+	uint64_t records; /* pairs emitted by map */
 
 	/* Of what is being mapped. */
 	struct wh_mr_origin origin; /* of the block that holds the record */
 	const uint8_t *block;
 	const uint8_t *record;
-	struct whi_whole *whole; /* the file that is the record, of WH_MR_FILES */
+	const uint8_t *rewritten; /* NULL, or the bytes of the block that became what is mapped */
+	struct whi_whole *whole;  /* the file that is the record, of WH_MR_FILES */
 };
 
 /* Combine what is in the emitter's open blocks, before they are pushed for good. Returns 0 or an

@@ -44,7 +44,7 @@ void whi_mr_explain_skew(struct whi_mr *mr)
 	skew->rows_median = spread.median;
 	skew->rows_max = spread.max;
 	for (unsigned part = 0; part < WHI_PARTS; part++)
-		bytes[part] = run_bytes(&mr->runs[part]);
+		bytes[part] = run_bytes(&mr->runs[part]) + whi_part_used(&mr->store->parts[part]);
 	spread = spread_of(bytes);
 	skew->bytes_min = spread.min;
 	skew->bytes_median = spread.median;
@@ -59,10 +59,14 @@ static uint64_t step_ns(const struct whi_mr *mr, enum whi_step step)
 void whi_mr_explain_map(struct whi_mr *mr)
 {
 	struct wh_mr_times *times = &mr->stats.times;
-	uint64_t tokenize = 0, count = 0, map = step_ns(mr, WHI_STEP_MAP);
+	const struct whi_front_times *remote = &mr->remote_times;
+	uint64_t tokenize = remote->tokenize_ns, count = remote->count_ns;
+	uint64_t map = step_ns(mr, WHI_STEP_MAP);
 
 	if (!mr->job->explain)
 		return;
+	times->counted = remote->counted;
+	times->entered = remote->entered;
 	for (const struct whi_mapper *mapper = mr->mappers; mapper; mapper = mapper->next) {
 		if (!mapper->front)
 			continue;
@@ -79,5 +83,8 @@ void whi_mr_explain_map(struct whi_mr *mr)
 		times->tokenize_ns =
 			(uint64_t)((double)map * (double)tokenize / (double)(tokenize + count));
 	map -= times->tokenize_ns;
-	times->count_ns = map > times->merge_ns ? map - times->merge_ns : 0;
+	times->count_ns = map;
+	/* Threads merge while they map, processes when all of a split is mapped. */
+	if (!mr->job->processes)
+		times->count_ns = map > times->merge_ns ? map - times->merge_ns : 0;
 }

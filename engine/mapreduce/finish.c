@@ -1,11 +1,17 @@
-/* Owns what comes after the map: what mappers still hold goes to the partitions, these become runs,
- * and the runs become the output. Each phase ends before the next one begins. */
+/* Owns what comes after the map: what mappers still hold goes to the partitions, their keys are
+ * reduced, and the rows are put out: in slices if all are in memory, else, or where only a few of
+ * the first ones are wanted, by a merge of runs. Each phase ends before the next one begins. */
 #include <errno.h>
 #include <string.h>
 #include <whorl/task.h>
 
 #include "base/alloc.h"
 #include "mapreduce/job.h"
+
+enum {
+	SLICE_ROWS = 8192, /* at least, so that beginning with a slice is little beside it */
+	FEW = 16,	   /* one of so many rows is */
+};
 
 /* On a worker: flush mappers as long as there are some. */
 static int flush_mappers(void *arg)
@@ -19,28 +25,59 @@ static int flush_mappers(void *arg)
 	return r;
 }
 
-/* On a worker: the last pass over partitions as long as there are some. */
-static int pass_parts(void *arg)
+static uint64_t rows_wanted(const struct whi_mr *mr)
 {
-	struct whi_mr *mr = arg;
-	struct whi_pass pass = {
+	uint64_t most = mr->job->rows_max ? mr->job->rows_max : UINT64_MAX;
+
+	return mr->stats.keys < most ? mr->stats.keys : most;
+}
+
+static struct whi_pass pass_of(struct whi_mr *mr)
+{
+	return (struct whi_pass){
 		.store = mr->store,
 		.spill = &mr->spill,
 		.job = mr->job,
 	};
+}
+
+/* The next of `count` things that workers take one by one. False: there is none left. */
+static bool take_next(struct whi_mr *mr, unsigned count, unsigned *ret)
+{
+	*ret = atomic_fetch_add(&mr->next_part, 1);
+	return *ret < count;
+}
+
+/* On a worker: reduce partitions as long as there are some. */
+static int reduce_parts(void *arg)
+{
+	struct whi_mr *mr = arg;
+	struct whi_pass pass = pass_of(mr);
+	unsigned part;
 	int r = 0;
 
-	while (r == 0) {
-		unsigned part = atomic_fetch_add(&mr->next_part, 1);
-
-		if (part >= WHI_PARTS)
-			break;
+	while (r == 0 && take_next(mr, WHI_PARTS, &part)) {
 		if (atomic_load(&mr->stop))
 			return -ECANCELED;
-		r = whi_pass_part(&pass, part, &mr->runs[part]);
+		r = whi_pass_reduce(&pass, part, &mr->runs[part]);
 		mr->part_rows[part] = pass.rows;
 		atomic_fetch_add_explicit(&mr->phase_done, 1, memory_order_relaxed);
 	}
+	return r;
+}
+
+/* By runs */
+
+/* On a worker: what is in memory of partitions becomes runs. */
+static int sort_parts(void *arg)
+{
+	struct whi_mr *mr = arg;
+	struct whi_pass pass = pass_of(mr);
+	unsigned part;
+	int r = 0;
+
+	while (r == 0 && take_next(mr, WHI_PARTS, &part))
+		r = whi_pass_sort(&pass, part, &mr->runs[part]);
 	return r;
 }
 
@@ -58,22 +95,172 @@ static int gather_runs(struct whi_mr *mr, struct whi_runs *all)
 }
 
 /* On a worker. */
-static int output_rows(void *arg)
+static int merge_runs(void *arg)
 {
 	struct whi_mr *mr = arg;
-	struct whi_output output = {
+	struct whi_runs all = { 0 };
+	uint64_t start = wh_now_ns();
+	int r = gather_runs(mr, &all);
+
+	if (r == 0)
+		r = whi_runs_output(all.items, all.count, &mr->output);
+	whi_runs_fini(&all);
+	mr->stats.merge_ns = wh_now_ns() - start - mr->output.write_ns - mr->output.format_ns;
+	return r;
+}
+
+static int output_runs(struct whi_mr *mr)
+{
+	int r;
+
+	atomic_store(&mr->next_part, 0);
+	r = whi_mr_on_workers(mr, sort_parts);
+	return r == 0 ? whi_mr_offload(mr, merge_runs, mr) : r;
+}
+
+/* By slices */
+
+/* On a worker: deal partitions as long as there are some. */
+static int deal_parts(void *arg)
+{
+	struct whi_mr *mr = arg;
+	struct whi_writer *writer = whi_alloc(sizeof(*writer));
+	uint64_t start = wh_now_ns();
+	unsigned part;
+	int r = 0;
+
+	if (!writer)
+		return -ENOMEM;
+	whi_writer_init(writer, mr->slices->to);
+	while (r == 0 && take_next(mr, WHI_PARTS, &part)) {
+		r = whi_slices_deal(mr->slices, writer, &mr->store->parts[part], &mr->stop);
+		whi_part_forget(mr->store, &mr->store->parts[part]);
+	}
+	whi_writer_flush(writer);
+	whi_writer_fini(writer);
+	whi_free(writer);
+	atomic_fetch_add(&mr->deal_ns, wh_now_ns() - start);
+	return r;
+}
+
+static unsigned choose_count(const struct whi_mr *mr)
+{
+	uint64_t count = mr->stats.keys / SLICE_ROWS + 1;
+
+	return count < WHI_SLICES_MAX ? (unsigned)count : WHI_SLICES_MAX;
+}
+
+/* On a worker. */
+static int make_slices(void *arg)
+{
+	struct whi_mr *mr = arg;
+
+	return whi_slices_new(mr->job, mr->store, choose_count(mr), &mr->slices);
+}
+
+/* Rows that need no order stay where they are: their partitions are the slices. */
+static bool is_dealt(const struct whi_mr *mr)
+{
+	const struct wh_mr_job *job = mr->job;
+
+	return job->order != WH_MR_UNORDERED && (job->output || job->format);
+}
+
+static struct whi_qnode *take_blocks(struct whi_mr *mr, unsigned slice)
+{
+	struct whi_qnode *blocks;
+
+	if (mr->slices)
+		return whi_slices_take(mr->slices, slice);
+	blocks = whi_part_take_blocks(&mr->store->parts[slice]);
+	whi_part_forget(mr->store, &mr->store->parts[slice]);
+	return blocks;
+}
+
+static int put_slice(struct whi_mr *mr, unsigned number)
+{
+	const uint64_t before = mr->slice_begins[number], most = rows_wanted(mr);
+	struct whi_slice slice;
+	int r = whi_slice_init(&slice, mr->job, take_blocks(mr, number),
+			       mr->slice_begins[number + 1] - before);
+
+	slice.wanted = slice.rows.count;
+	if (most - before < slice.wanted)
+		slice.wanted = most - before;
+	slice.text = whi_turns_text(&mr->turns);
+	if (r == 0)
+		r = whi_slice_make(&slice, &mr->output);
+	r = r < 0 ? whi_turns_fail(&mr->turns, r) : whi_turns_put(&mr->turns, number, &slice);
+	whi_slice_fini(&slice);
+	return r;
+}
+
+/* On a worker: sort slices and put them out, as long as there are some that are wanted. */
+static int put_slices(void *arg)
+{
+	struct whi_mr *mr = arg;
+	unsigned number;
+	int r = 0;
+
+	while (r == 0 && take_next(mr, mr->slice_count, &number) &&
+	       mr->slice_begins[number] < rows_wanted(mr))
+		r = put_slice(mr, number);
+	return r;
+}
+
+static void begin_slices(struct whi_mr *mr)
+{
+	mr->slice_count = mr->slices ? mr->slices->count : WHI_PARTS;
+	for (unsigned i = 0; i < mr->slice_count; i++)
+		mr->slice_begins[i + 1] = mr->slice_begins[i] + (mr->slices
+									 ? mr->slices->row_counts[i]
+									 : mr->part_rows[i]);
+	atomic_store(&mr->next_part, 0);
+}
+
+static int output_slices(struct whi_mr *mr)
+{
+	int r = 0;
+
+	atomic_store(&mr->next_part, 0);
+	if (is_dealt(mr))
+		r = whi_mr_offload(mr, make_slices, mr);
+	if (r == 0 && mr->slices)
+		r = whi_mr_on_workers(mr, deal_parts);
+	if (r < 0)
+		return r;
+	begin_slices(mr);
+	mr->stats.merge_ns = atomic_load(&mr->deal_ns);
+	r = whi_turns_init(&mr->turns, &mr->output, mr->workers);
+	if (r < 0)
+		return r;
+	r = whi_mr_on_workers(mr, put_slices);
+	whi_turns_fini(&mr->turns);
+	return r;
+}
+
+/* Whether all rows are in memory, and so many of them wanted that they are worth moving. */
+static bool in_slices(const struct whi_mr *mr)
+{
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		if (mr->runs[part].count)
+			return false;
+	return !is_dealt(mr) || rows_wanted(mr) > mr->stats.keys / FEW;
+}
+
+static int output_all(struct whi_mr *mr)
+{
+	int r;
+
+	mr->output = (struct whi_output){
 		.job = mr->job,
 		.spill = &mr->spill,
 		.done = &mr->phase_done,
 	};
-	struct whi_runs all = { 0 };
-	int r = gather_runs(mr, &all);
-
-	if (r == 0)
-		r = whi_runs_output(all.items, all.count, &output);
-	whi_runs_fini(&all);
-	mr->stats.rows = output.rows;
-	mr->stats.write_ns = output.write_ns;
+	r = in_slices(mr) ? output_slices(mr) : output_runs(mr);
+	mr->stats.rows = mr->output.rows;
+	mr->stats.format_ns = mr->output.format_ns;
+	mr->stats.write_ns = mr->output.write_ns;
 	return r;
 }
 
@@ -166,13 +353,6 @@ static void free_mappers(struct whi_mr *mr)
 	mr->mappers_free = NULL;
 }
 
-static uint64_t rows_wanted(const struct whi_mr *mr)
-{
-	uint64_t most = mr->job->rows_max ? mr->job->rows_max : UINT64_MAX;
-
-	return mr->stats.keys < most ? mr->stats.keys : most;
-}
-
 static int run_phases(struct whi_mr *mr)
 {
 	uint64_t start = wh_now_ns();
@@ -185,15 +365,16 @@ static int run_phases(struct whi_mr *mr)
 	mr->stats.records += mr->resume.records;
 	mr->stats.spill.memory_held = (uint64_t)atomic_load(&mr->spill.budget.held);
 	if (r == 0)
-		r = whi_mr_on_workers(mr, pass_parts);
+		r = whi_resume_unite(mr);
+	if (r == 0)
+		r = whi_mr_on_workers(mr, reduce_parts);
 	if (r < 0)
 		return r;
 	count_rows(mr);
 	mr->stats.reduce_ns = since(&start);
 	whi_mr_phase(mr, WH_MR_OUTPUT, rows_wanted(mr));
-	r = whi_mr_offload(mr, output_rows, mr);
+	r = output_all(mr);
 	mr->stats.output_ns = since(&start);
-	mr->stats.merge_ns = mr->stats.output_ns - mr->stats.write_ns;
 	return r;
 }
 

@@ -19,15 +19,15 @@ enum {
 	WHI_REGION_WORDS = WHI_REGION_BYTES / 2, /* a word and a separator each */
 	WHI_REGION_LONGS = WHI_REGION_BYTES / (WHI_SHORT_MAX + 1) + 1,
 	WHI_REGION_SLACK = 64,	   /* a kernel may write so many items past the last one */
-	WHI_FRONT_LONG_MAX = 1024, /* longer keys go to their partition at once */
+	WHI_FRONT_LONG_MAX = 1024, /* longer keys are not looked for */
 	WHI_FRONT_INDEX_BITS = 17, /* the top ones of a hash are its place in the index */
 };
 
-/* A long key: this, then its bytes, padded to a multiple of 8. */
-struct whi_front_long {
-	uint64_t count;
+/* A long key in an open block of the writer. */
+struct whi_front_recent {
 	uint32_t hash;
-	uint32_t len;
+	uint32_t turn : 20; /* the block's, see struct whi_writer; 0: nothing is here */
+	uint32_t unit : 12; /* where in the block */
 };
 
 /* Words of a region that a kernel found: where they start and how long they are. */
@@ -42,17 +42,17 @@ struct whi_front {
 	uint16_t *index;
 	struct whi_key *keys;
 	uint32_t *counts;
+	uint64_t *sums; /* NULL; or numbers of keys in place of `counts`, see numbers.h */
 	uint32_t *hashes;
 	uint32_t room;
 	uint32_t used;
 	uint32_t misses; /* keys of the last region that were not at their first place */
 	uint64_t words; /* counted since the last flush; keeps the 32-bit counts from overflowing */
 
-	/* Long keys: open addressing over records in order of first sight. */
-	uint32_t *long_index; /* 0: free, else the top half of a hash above a place in `longs` */
-	uint8_t *longs;	      /* places are multiples of 8 bytes */
-	uint32_t longs_used;  /* bytes */
-	uint32_t long_count;
+	/* Long keys go to their partition's open block. Where the latest are, by the lowest bits of
+	 * a hash: those found again before the block is full are counted there. */
+	struct whi_front_recent *recent;
+	uint32_t long_count; /* keys that were not recent; wraps around */
 	enum whi_combine combine;
 
 	uint64_t total; /* everything ever counted */
@@ -79,13 +79,18 @@ struct whi_front {
 struct whi_front *whi_front_new(struct whi_writer *writer, size_t l2_bytes);
 void whi_front_free(struct whi_front *front);
 
+/* Short keys have numbers in `sums`, which whoever finds them sets; `counts` means nothing. The
+ * table is empty. Returns 0 or -ENOMEM. */
+int whi_front_use_sums(struct whi_front *front);
+
 /* Send everything to the writer. Returns 0 or the front's error. */
 int whi_front_flush(struct whi_front *front);
 
 /* Flush the short keys if there is no room for `count` more. */
 void whi_front_reserve(struct whi_front *front, size_t count);
 
-/* The id of a key, entered with count 0 if it is new. For keys not at their first place. */
+/* The id of a key, entered with count 0 if it is new. For keys not at their first place, which
+ * `hash` tells; any will do that is always the same for a key. */
 uint16_t whi_front_find(struct whi_front *front, uint64_t low, uint64_t high, uint64_t hash);
 
 /*

@@ -1,12 +1,34 @@
 /* The hash of keys of any length. 64 bits, the upper 32 of which are kept: the top 8 choose the
- * partition, the others the place in its table. */
+ * partition, the others the place in its table.
+ *
+ * What it comes to depends on a secret that each process draws when it starts: whoever chooses the
+ * input cannot choose keys that all have one place. Rows do not depend on it: they are sorted. */
 #pragma once
 
+#include <stdalign.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "mapreduce/bytes.h"
+
+enum { WHI_HASH_WINDOWS = 4, WHI_HASH_ROUNDS = 3 };
+
+struct whi_hash_secret {
+	alignas(16) uint64_t rounds[WHI_HASH_ROUNDS][2]; /* of kernels with AES, which see */
+	uint64_t windows[WHI_HASH_WINDOWS][2];
+	uint64_t begin, end, low, high, step;
+};
+
+/* Written when the process starts, and by whi_hash_adopt. */
+extern struct whi_hash_secret whi_hash_secret;
+
+/* What the secret was made of. */
+uint64_t whi_hash_seed(void);
+
+/* Take another process's seed: keys that it has hashed will come. 0 is always the same secret.
+ * Nobody else hashes meanwhile, and nothing hashed before is kept. */
+void whi_hash_adopt(uint64_t seed);
 
 static inline uint64_t whi_hash_mix(uint64_t a, uint64_t b)
 {
@@ -21,6 +43,12 @@ static inline uint64_t whi_hash_word(const uint8_t *at)
 
 	memcpy(&word, at, sizeof(word));
 	return word;
+}
+
+/* Of a short key. */
+static inline uint64_t whi_hash_short(uint64_t low, uint64_t high)
+{
+	return whi_hash_mix(low ^ whi_hash_secret.low, high ^ whi_hash_secret.high);
 }
 
 /* Fewer than 8 bytes as a number. Different bytes of the same length give different numbers. */
@@ -43,32 +71,33 @@ static inline uint64_t whi_hash_16(const uint8_t *at, uint64_t low, uint64_t hig
 /* The common lengths, without a branch on which: overlapping windows, each with its own numbers. */
 static inline uint64_t whi_hash_windows(const uint8_t *bytes, size_t len)
 {
+	const uint64_t(*own)[2] = whi_hash_secret.windows;
 	struct whi_bytes_windows w = whi_bytes_windows(len);
-	uint64_t a = whi_hash_16(bytes + w.at[0], 0xa0761d6478bd642fu, 0xe7037ed1a0b428dbu);
-	uint64_t b = whi_hash_16(bytes + w.at[1], 0x8ebc6af09c88c6e3u, 0x589965cc75374cc3u);
-	uint64_t c = whi_hash_16(bytes + w.at[2], 0x1d8e4e27c47d124fu, 0xeb44accab455d165u);
-	uint64_t d = whi_hash_16(bytes + w.at[3], 0x9c6e6877736c46e3u, 0x2d358dccaa6c78a5u);
+	uint64_t a = whi_hash_16(bytes + w.at[0], own[0][0], own[0][1]);
+	uint64_t b = whi_hash_16(bytes + w.at[1], own[1][0], own[1][1]);
+	uint64_t c = whi_hash_16(bytes + w.at[2], own[2][0], own[2][1]);
+	uint64_t d = whi_hash_16(bytes + w.at[3], own[3][0], own[3][1]);
 
-	return whi_hash_mix(a ^ b ^ len * 0x9e3779b97f4a7c15u, c ^ d ^ 0xd6e8feb86659fd93u);
+	return whi_hash_mix(a ^ b ^ len * 0x9e3779b97f4a7c15u, c ^ d ^ whi_hash_secret.end);
 }
 
-/* Folded multiplication, as in wyhash (Wang Yi, "Modern Non-Cryptographic Hash Function"). */
+/* Folded multiplication, as in wyhash (Wang Yi, "Modern Non-Cryptographic Hash Function"). No
+ * factor is known: one that can be made zero makes all products the same. */
 static inline uint64_t whi_hash_bytes(const uint8_t *bytes, size_t len)
 {
-	uint64_t hash = len * 0x9e3779b97f4a7c15u;
+	const struct whi_hash_secret *secret = &whi_hash_secret;
+	uint64_t hash = len * 0x9e3779b97f4a7c15u ^ secret->begin;
 	size_t left = len;
 
 	if (whi_bytes_in_windows(len))
 		return whi_hash_windows(bytes, len);
 	for (; left > 16; left -= 16, bytes += 16)
-		hash = whi_hash_16(bytes, 0xa0761d6478bd642fu, hash);
+		hash = whi_hash_16(bytes, secret->step, hash);
 	if (len >= 16)
 		/* The last 16 bytes; some of them a second time. */
-		return whi_hash_16(bytes + left - 16, 0xe7037ed1a0b428dbu,
-				   hash ^ 0x8ebc6af09c88c6e3u);
+		return whi_hash_16(bytes + left - 16, secret->high, hash ^ secret->low);
 	if (len >= 8)
-		return whi_hash_mix(whi_hash_word(bytes) ^ 0xe7037ed1a0b428dbu,
-				    whi_hash_word(bytes + len - 8) ^ hash ^ 0x8ebc6af09c88c6e3u);
-	return whi_hash_mix(whi_hash_tail(bytes, len) ^ 0xe7037ed1a0b428dbu,
-			    hash ^ 0x8ebc6af09c88c6e3u);
+		return whi_hash_mix(whi_hash_word(bytes) ^ secret->high,
+				    whi_hash_word(bytes + len - 8) ^ hash ^ secret->low);
+	return whi_hash_mix(whi_hash_tail(bytes, len) ^ secret->high, hash ^ secret->low);
 }

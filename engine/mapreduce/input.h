@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <whorl/mapreduce.h>
 
+#include "mapreduce/source.h"
+
 struct whi_walk;
 
 struct whi_file {
@@ -25,8 +27,9 @@ struct whi_file {
 struct whi_split {
 	size_t file;
 	size_t file_count;
-	uint64_t begin; /* of a part; of whole files 0 */
-	uint64_t end;	/* of a part; of whole files UINT64_MAX */
+	uint64_t begin;		/* of a part; of whole files 0 */
+	uint64_t end;		/* of a part; of whole files UINT64_MAX */
+	struct whi_identity is; /* of a part */
 };
 
 struct whi_input {

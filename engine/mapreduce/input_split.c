@@ -31,7 +31,9 @@ static int cut_file(struct whi_input *input, size_t file, uint64_t split_bytes)
 {
 	const struct whi_file *whole = &input->files[file];
 	uint64_t size = whole->end ? whole->end : whole->size;
+	struct whi_identity is;
 
+	whi_identity_get(&is, AT_FDCWD, whole->path);
 	for (uint64_t begin = whole->begin, end; begin < size; begin = end) {
 		int r;
 
@@ -41,6 +43,7 @@ static int cut_file(struct whi_input *input, size_t file, uint64_t split_bytes)
 					     .file_count = 1,
 					     .begin = begin,
 					     .end = end,
+					     .is = is,
 				     });
 		if (r < 0)
 			return r;
@@ -70,6 +73,7 @@ static bool append_file(struct whi_input *input, size_t file, uint64_t split_byt
 struct frames {
 	struct whi_input *input;
 	const _Atomic bool *stop;
+	struct whi_identity is;
 	size_t file;
 	uint64_t begin; /* of the next split */
 	uint64_t split_bytes;
@@ -83,6 +87,7 @@ static int add_frames(struct frames *frames, uint64_t end)
 						 .file_count = 1,
 						 .begin = frames->begin,
 						 .end = end,
+						 .is = frames->is,
 					 });
 
 	frames->begin = end;
@@ -103,6 +108,7 @@ static bool found_frame(void *arg, uint64_t begin)
 /* Splits of whole frames; of a file that has but one, none. */
 static int cut_frames(struct frames *frames, int fd)
 {
+	whi_identity_get(&frames->is, fd, NULL);
 	whi_frames_find(fd, found_frame, frames);
 	if (frames->error == 0 && frames->begin > 0)
 		return add_frames(frames, frames->input->files[frames->file].size);

@@ -290,6 +290,11 @@ static int find_files(struct whi_mr *mr)
 	return r;
 }
 
+static int map_files(void *arg)
+{
+	return whi_mr_map_files(arg);
+}
+
 static int map_all(struct whi_mr *mr)
 {
 	const struct wh_mr_job *job = mr->job;
@@ -305,6 +310,7 @@ static int map_all(struct whi_mr *mr)
 	for (size_t i = 0; i < mr->input.file_count; i++)
 		if (mr->input.files[i].error)
 			whi_mr_file_failed(mr, &mr->input.files[i], mr->input.files[i].error);
+	mr->end_split = mr->input.split_count;
 	if (job->processes) {
 		r = whi_mr_map_processes(mr);
 		if (r == 0 && job->records == WH_MR_FILES)
@@ -313,8 +319,7 @@ static int map_all(struct whi_mr *mr)
 	}
 	if (job->records == WH_MR_FILES)
 		return whi_mr_map_whole(mr);
-	mr->end_split = mr->input.split_count;
-	r = job->resume_dir ? whi_resume_map_files(mr) : whi_mr_map_files(mr);
+	r = job->resume_dir ? whi_resume_map(mr, map_files, mr) : whi_mr_map_files(mr);
 	if (r == 0)
 		r = whi_mr_map_streams(mr);
 	return r < 0 ? r : whi_mr_map_generated(mr);
@@ -399,11 +404,15 @@ static int check(const struct wh_mr_job *job, struct whi_why *why,
 		return r;
 	r = whi_words_choose(job->isa, ret);
 	if (r == -EINVAL)
-		whi_why(why, r, "isa, or WHORL_ISA in the environment, is the name of no kernel");
+		whi_why(why, r,
+			"no instruction set is called '%s' here: isa (--isa, WHORL_ISA) is avx512, "
+			"avx2 or sse2 on x86-64, neon on aarch64, scalar on any",
+			job->isa ? job->isa : getenv("WHORL_ISA"));
 	if (r == -ENOTSUP)
 		whi_why(why, r,
-			"this processor cannot run the kernel that isa, or WHORL_ISA in "
-			"the environment, names: leave it out");
+			"this processor lacks the instruction set '%s': leave out isa (--isa, "
+			"WHORL_ISA)",
+			job->isa ? job->isa : getenv("WHORL_ISA"));
 	return r;
 }
 
@@ -453,6 +462,7 @@ static void mr_free(struct whi_mr *mr)
 {
 	for (unsigned part = 0; part < WHI_PARTS; part++)
 		whi_runs_fini(&mr->runs[part]);
+	whi_slices_free(mr->slices);
 	while (mr->mappers) {
 		struct whi_mapper *mapper = mr->mappers;
 

@@ -9,8 +9,11 @@
 #include "mapreduce/decompress_map.h"
 #include "mapreduce/input.h"
 #include "mapreduce/mapper.h"
+#include "mapreduce/ngram_told.h"
+#include "mapreduce/output.h"
 #include "mapreduce/pass.h"
 #include "mapreduce/resume.h"
+#include "mapreduce/slices.h"
 #include "mapreduce/source.h"
 #include "mapreduce/walk.h"
 
@@ -26,11 +29,12 @@ struct whi_mr {
 
 	/* On the caller's loop. */
 	size_t next_split;
-	size_t end_split;	/* of those that may be mapped now */
-	size_t batch_split;	/* where the batch began that is being mapped */
-	uint64_t split_bytes;	/* how files were cut, */
-	unsigned split_workers; /* and for how many */
-	bool shielded;		/* the job goes on to its end, cancelled or not */
+	size_t end_split;		   /* of those that may be mapped now */
+	size_t batch_split;		   /* where the batch began that is being mapped */
+	uint64_t split_bytes;		   /* how files were cut, */
+	unsigned split_workers;		   /* and for how many */
+	bool shielded;			   /* the job goes on to its end, cancelled or not */
+	struct whi_ngram_told ngrams_told; /* by other processes, and by those before this one */
 	struct wh_mr_stats stats;
 
 	/* Any thread. */
@@ -38,22 +42,29 @@ struct whi_mr {
 		stop; /* work in progress gives up; set when the job is cancelled or has failed */
 	_Atomic uint64_t bytes_done;
 	_Atomic uint64_t bytes_unpacked;
-	struct whi_times times; /* if the job explains itself */
-	uint64_t phase_wall_ns; /* when this phase began */
+	struct whi_times times;		     /* if the job explains itself */
+	struct whi_front_times remote_times; /* of other processes; on the caller's loop */
+	uint64_t phase_wall_ns;		     /* when this phase began */
 	uint64_t phase_cpu_ns;
 	_Atomic uint64_t phase_done; /* files found, parts reduced, or rows put out */
 	_Atomic uint64_t next_block; /* of what the job's `generate` makes */
 	_Atomic uint64_t end_block;
 	struct whi_why why;
-	_Atomic unsigned next_part;
-	pthread_mutex_t lock; /* of the lists of mappers */
+	_Atomic unsigned next_part; /* or slice: what workers take one by one */
+	pthread_mutex_t lock;	    /* of the lists of mappers */
 	struct whi_mapper *mappers;
 	struct whi_mapper *mappers_free; /* the one used last first: its memory is in a cache */
 
 	struct whi_spill spill;
 	struct whi_resume resume;
-	struct whi_runs runs[WHI_PARTS]; /* what the partitions have become */
+	struct whi_runs runs[WHI_PARTS]; /* what partitions have become, but for those in memory */
 	uint64_t part_rows[WHI_PARTS];	 /* before any were left out */
+	struct whi_output output;
+	struct whi_slices *slices; /* NULL: partitions are slices */
+	unsigned slice_count;
+	uint64_t slice_begins[WHI_SLICES_MAX + 1]; /* rows before each of them */
+	struct whi_turns turns;
+	_Atomic uint64_t deal_ns; /* of all workers together */
 };
 
 /* A mapper that nobody else uses, NULL when out of memory. Any thread. */
@@ -91,7 +102,7 @@ void whi_mr_phase(struct whi_mr *mr, enum wh_mr_phase phase, uint64_t total);
 /* All is mapped: work out `times`, while the mappers are still there. */
 void whi_mr_explain_map(struct whi_mr *mr);
 
-/* Fill in `skew`, once all runs are there. */
+/* Fill in `skew`, once all partitions are reduced. */
 void whi_mr_explain_skew(struct whi_mr *mr);
 
 /* Add what has been decoded to the progress. Any thread. */
@@ -100,7 +111,14 @@ void whi_mr_count_packed(struct whi_mr *mr, struct whi_packed *packed);
 /* Whether compressed files are decoded: not where a file is a record as it is. */
 bool whi_mr_unpacks(const struct whi_mr *mr);
 
-/* Sum up what mapping ngram files came to, and tell the first bad line. On the caller's loop. */
+/* Add what somebody has met in ngram files to `told`, of the same job. */
+void whi_mr_ngrams_add(const struct whi_mr *mr, struct whi_ngram_told *told,
+		       const struct whi_ngram_told *more);
+
+/* What mapping ngram files has come to, while no worker maps. */
+struct whi_ngram_told whi_mr_ngrams_told(const struct whi_mr *mr);
+
+/* All is mapped: that goes to the figures, and the first bad line is told. On the caller's loop. */
 void whi_mr_ngrams_mapped(struct whi_mr *mr);
 
 /* Map all files that are not streams. Suspends. Returns 0 or the job's error. */

@@ -7,6 +7,7 @@
  * Readers run on one loop: what they share needs no lock. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <whorl/file.h>
 #include <whorl/scope.h>
@@ -37,9 +38,13 @@ struct reader {
 
 static int begin_packed(struct reader *reader, uint64_t begin, uint64_t end)
 {
+	int r;
+
 	reader->is_packed = true;
 	reader->packed.times = reader->mr->shared.times;
-	return whi_packed_begin(&reader->packed, reader->source.path, begin, end);
+	r = whi_packed_begin(&reader->packed, reader->source.path, begin, end);
+	reader->packed.source.is = reader->source.is;
+	return r;
 }
 
 static int start_file(struct reader *reader, size_t index)
@@ -54,6 +59,7 @@ static int start_file(struct reader *reader, size_t index)
 	reader->file = index;
 	reader->is_packed = false;
 	whi_source_init(&reader->source, file->path, split->begin, end);
+	reader->source.is = &split->is;
 	if (file->packed)
 		return begin_packed(reader, split->begin, end < file->size ? end : UINT64_MAX);
 	reader->source.look = split->end == UINT64_MAX && whi_mr_unpacks(reader->mr);
@@ -77,10 +83,25 @@ static void count_progress(struct reader *reader)
 	whi_mr_count_packed(mr, &reader->packed);
 }
 
+/* A compressed file ended where a frame does, but not where it did when it was looked at. */
+static bool ended_early(const struct reader *reader)
+{
+	const struct whi_file *file = &reader->mr->input.files[reader->file];
+	uint64_t end = reader->split.end < file->size ? reader->split.end : file->size;
+	struct stat st;
+
+	return reader->packed.unpack.pos < end &&
+	       (stat(file->path, &st) < 0 || (uint64_t)st.st_size < end);
+}
+
 /* -errno, if something is wrong with the current file, which has been mapped to its end. */
 static int wrong(const struct reader *reader)
 {
-	return reader->is_packed ? reader->packed.source.error : reader->source.error;
+	if (!reader->is_packed)
+		return reader->source.error;
+	if (!reader->packed.source.error && ended_early(reader))
+		return -ESTALE;
+	return reader->packed.source.error;
 }
 
 /* Map the current file, as far as it is cached. */
@@ -233,8 +254,9 @@ static int map_opened(struct reader *reader, struct wh_file *file)
 /* Map the current file by way of the ring, from where it was left. */
 static int map_uncached(struct reader *reader)
 {
+	struct whi_source *source = reader->is_packed ? &reader->packed.source : &reader->source;
 	struct wh_file *file;
-	int r = wh_file_open(reader->source.path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &file);
+	int r = wh_file_open(source->path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &file);
 
 	if (r < 0 && is_interrupted(r))
 		return r;
@@ -242,7 +264,8 @@ static int map_uncached(struct reader *reader)
 		file_failed(reader, r);
 		return 0;
 	}
-	r = map_opened(reader, file);
+	if (!whi_source_is_replaced(source, wh_file_fd(file)))
+		r = map_opened(reader, file);
 	wh_file_close(file);
 	return r;
 }

@@ -96,28 +96,92 @@ static int call_process(struct caller *caller)
 	return result;
 }
 
+static void tell_wrong(struct whi_mr *mr, const struct whi_remote_wrong *wrong)
+{
+	struct whi_file *file = &mr->input.files[wrong->file];
+	struct whi_decompressor format = { .name = wrong->format };
+	struct whi_unpack unpack = {
+		.pos = wrong->at,
+		.format = wrong->format[0] ? &format : NULL,
+		.damage = wrong->damage,
+	};
+
+	if (wrong->error == -EBADMSG)
+		whi_mr_file_damaged(mr, file, &unpack);
+	else
+		whi_mr_file_failed(mr, file, wrong->error);
+}
+
+static void take_times(struct whi_mr *mr, const struct whi_remote_done *done)
+{
+	struct whi_front_times *times = &mr->remote_times;
+
+	for (unsigned step = 0; step < WHI_STEPS; step++)
+		atomic_fetch_add_explicit(&mr->times.ns[step], done->step_ns[step],
+					  memory_order_relaxed);
+	times->tokenize_ns += done->front.tokenize_ns;
+	times->count_ns += done->front.count_ns;
+	times->counted += done->front.counted;
+	times->entered += done->front.entered;
+	mr->stats.times.cpu_ns[WH_MR_MAP] += done->cpu_ns;
+}
+
 static void take_numbers(struct caller *caller)
 {
 	const struct whi_remote_done *done = &caller->done;
 	struct whi_mr *mr = caller->mr;
 
 	mr->stats.records += done->records;
+	take_times(mr, done);
 	atomic_fetch_add_explicit(&mr->bytes_done, done->bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&mr->bytes_unpacked, done->unpacked, memory_order_relaxed);
 	for (uint32_t i = 0; i < done->wrong_count; i++)
-		whi_mr_file_failed(mr, &mr->input.files[done->wrong[i].file], done->wrong[i].error);
+		tell_wrong(mr, &done->wrong[i]);
+}
+
+/* Whether the lines that it met are of the version that others have met. */
+static bool fits_version(struct caller *caller)
+{
+	int known = WH_MR_NGRAM_DETECT, version = (int)caller->done.ngrams.version;
+
+	return !version ||
+	       atomic_compare_exchange_strong(&caller->mr->ngram.version, &known, version) ||
+	       known == version;
+}
+
+static void forget_answer(struct caller *caller)
+{
+	if (caller->records)
+		close(caller->records);
+	caller->records = 0;
+}
+
+/* As call_process. Lines of two versions that were met at once: those that were told last are done
+ * again, now as bad ones. */
+static int call_for_version(struct caller *caller)
+{
+	struct whi_mr *mr = caller->mr;
+	int r;
+
+	do {
+		forget_answer(caller);
+		caller->split.ngram_version = (uint64_t)atomic_load(&mr->ngram.version);
+		r = call_process(caller);
+	} while (r == 0 && !fits_version(caller));
+	if (r == 0 || r == -EBADMSG)
+		whi_mr_ngrams_add(mr, &mr->ngrams_told, &caller->done.ngrams);
+	return r;
 }
 
 static int map_once(struct caller *caller)
 {
-	int r = call_process(caller);
+	int r = call_for_version(caller);
 
 	if (r == 0)
 		r = whi_mr_offload(caller->mr, give_records, caller);
 	if (r == 0)
 		take_numbers(caller);
-	if (caller->records)
-		close(caller->records);
+	forget_answer(caller);
 	return r;
 }
 
@@ -162,7 +226,7 @@ static int call_all(void *arg)
 	if (!caller)
 		return -ENOMEM;
 	*caller = *first;
-	while (r == 0 && mr->next_split < mr->input.split_count)
+	while (r == 0 && mr->next_split < mr->end_split)
 		r = map_split(caller, &mr->input.splits[mr->next_split++]);
 	while (r == 0 && mr->next_block < mr->end_block)
 		r = map_blocks(caller);
@@ -170,8 +234,9 @@ static int call_all(void *arg)
 	return r;
 }
 
-static int map_on(struct caller *caller)
+static int map_on(void *arg)
 {
+	struct caller *caller = arg;
 	unsigned calls = wh_executor_threads(caller->pool) * CALLS_A_PROCESS;
 	struct wh_scope scope;
 	int r = 0, closed;
@@ -224,7 +289,7 @@ int whi_mr_map_processes(struct whi_mr *mr)
 	}
 	r = caller->plan = whi_remote_plan(&mr->shared, &mr->input, caller->split.job);
 	if (r >= 0) {
-		r = map_on(caller);
+		r = job->resume_dir ? whi_resume_map(mr, map_on, caller) : map_on(caller);
 		close(caller->plan);
 	}
 	take_stats(mr, caller->pool);

@@ -39,7 +39,7 @@ static int add_tables(struct whi_mapper *mapper)
 	}
 	if (job->value != WH_MR_BYTES && !is_fused(mapper)) {
 		mapper->numbers = whi_numbers_new(mapper->front, shared->kernel, &shared->rule,
-						  job->value);
+						  job->value, &mapper->emitter.gather);
 		mapper->emitter.numbers = mapper->numbers;
 		if (!mapper->numbers)
 			return -ENOMEM;
@@ -111,7 +111,7 @@ __attribute__((always_inline)) static inline int map_record(struct whi_mapper *m
 
 	if (atomic_load_explicit(mapper->shared->stop, memory_order_relaxed))
 		return -ECANCELED;
-	emitter->record = mapper->rewritten ? mapper->rewritten : data;
+	emitter->record = data;
 	if (job->map)
 		r = job->map(job->arg, record, emitter);
 	else if (job->value != WH_MR_BYTES)
@@ -140,22 +140,26 @@ static int map_region(struct whi_mapper *mapper, uint8_t *data, size_t len)
 {
 	struct whi_front *front = mapper->front;
 	struct whi_region_words *shorts = &mapper->words[0], *longs = &mapper->words[1];
-	size_t i = 0, j = 0;
+	int r;
 
 	whi_words_tokenize(mapper->shared->kernel, &mapper->shared->rule, front, data, len);
 	copy_words(shorts, &front->shorts);
 	copy_words(longs, &front->long_words);
-	longs->start[longs->count] = UINT16_MAX; /* behind every word */
-	for (size_t end = shorts->count + longs->count; i + j < end;) {
-		bool is_short = i < shorts->count && shorts->start[i] < longs->start[j];
-		const struct whi_region_words *words = is_short ? shorts : longs;
-		size_t at = is_short ? i++ : j++;
-		int r = map_record(mapper, data + words->start[at], words->len[at]);
-
+	/* Behind every word, so that each list ends where the other one goes on. */
+	shorts->start[shorts->count] = UINT16_MAX;
+	longs->start[longs->count] = UINT16_MAX;
+	for (size_t i = 0, j = 0;; j++) {
+		for (; shorts->start[i] < longs->start[j]; i++) {
+			r = map_record(mapper, data + shorts->start[i], shorts->len[i]);
+			if (r < 0)
+				return r;
+		}
+		if (j == longs->count)
+			return 0;
+		r = map_record(mapper, data + longs->start[j], longs->len[j]);
 		if (r < 0)
 			return r;
 	}
-	return 0;
 }
 
 static int map_words(struct whi_mapper *mapper, uint8_t *data, size_t len);
@@ -167,9 +171,9 @@ static int map_rewritten(struct whi_mapper *mapper, const uint8_t *data, size_t 
 
 	if (r <= 0)
 		return (int)r;
-	mapper->rewritten = data;
+	mapper->emitter.rewritten = data;
 	r = map_words(mapper, mapper->text.data, (size_t)r);
-	mapper->rewritten = NULL;
+	mapper->emitter.rewritten = NULL;
 	return (int)r;
 }
 
@@ -181,7 +185,8 @@ static int map_words(struct whi_mapper *mapper, uint8_t *data, size_t len)
 		size_t take = whi_words_region(rule, data, len);
 		int r;
 
-		if (rule->words.unicode && !mapper->rewritten && whi_unicode_needed(data, take))
+		if (rule->words.unicode && !mapper->emitter.rewritten &&
+		    whi_unicode_needed(data, take))
 			r = map_rewritten(mapper, data, take);
 		else if (take <= WHI_REGION_BYTES)
 			r = map_region(mapper, data, take);
@@ -272,9 +277,6 @@ static int map_block(struct whi_mapper *mapper, uint8_t *data, size_t len)
 {
 	const struct wh_mr_job *job = mapper->shared->job;
 
-	mapper->emitter.block = data;
-	if (mapper->numbers)
-		whi_numbers_in(mapper->numbers, data, len);
 	switch (job->records) {
 	case WH_MR_WORDS:
 		if (is_fused(mapper))
@@ -297,8 +299,16 @@ static int map_block(struct whi_mapper *mapper, uint8_t *data, size_t len)
 int whi_mapper_map(struct whi_mapper *mapper, uint8_t *data, size_t len)
 {
 	uint64_t began = whi_step_begin(mapper->shared->times);
-	int r = map_block(mapper, data, len);
+	int r, left = 0;
 
+	mapper->emitter.block = data;
+	if (mapper->numbers)
+		whi_numbers_enter(mapper->numbers, data, len);
+	r = map_block(mapper, data, len);
+	if (mapper->numbers)
+		left = whi_numbers_leave(mapper->numbers);
+	if (r == 0)
+		r = left;
 	whi_step_end(mapper->shared->times, WHI_STEP_MAP, began);
 	return r;
 }
@@ -325,7 +335,9 @@ uint64_t whi_mapper_records(const struct whi_mapper *mapper)
 		return mapper->front->total;
 	if (mapper->ngrams)
 		return mapper->ngrams->records;
-	return mapper->emitter.records + (mapper->numbers ? mapper->numbers->words : 0);
+	if (mapper->numbers)
+		return mapper->numbers->records + mapper->numbers->words;
+	return mapper->emitter.records;
 }
 
 int whi_buffer_reserve(struct whi_buffer *buf, size_t room)

@@ -43,7 +43,6 @@ struct whi_mapper {
 	struct whi_ngrams *ngrams;	/* of WH_MR_NGRAMS */
 	struct whi_region_words *words; /* of a region, while they are mapped: two */
 	struct whi_words_text text;	/* of a region that was rewritten */
-	const uint8_t *rewritten;	/* NULL, or the region that `text` is what became of */
 	struct wh_mr_emitter emitter;
 	struct whi_buffer buf;
 };

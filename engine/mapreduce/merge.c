@@ -1,27 +1,21 @@
-/* Owns the tree of losers (D. Knuth, The Art of Computer Programming, vol. 3, 5.4.1), and the last
- * way of the rows.
+/* Owns the tree of losers (D. Knuth, The Art of Computer Programming, vol. 3, 5.4.1).
  *
  * 1. tree[node] is the leaf that lost there, for 1 <= node < count; the winner is kept apart.
- * 2. An empty leaf loses against every other.
- * 3. A row that was handed over lies in memory that is not read into before the batch it is in has
- *    been given to the output. */
+ * 2. An empty leaf loses against every other. */
 #include "mapreduce/merge.h"
 
 #include <errno.h>
 
 #include "base/alloc.h"
-#include "base/clock.h"
 
 enum {
-	BATCH = 512,	   /* rows handed over at once */
 	AHEAD_BYTES = 256, /* of a run fetched early */
 	STOP_ROWS = 4096,  /* between two looks at `stop`; a power of two */
 };
 
 /* The next row of one run. */
 struct leaf {
-	uint64_t rank;	 /* decides first */
-	uint64_t second; /* decides among equal ranks, then the rows themselves do */
+	struct whi_rank rank;
 	struct wh_mr_row row;
 	struct whi_cursor cursor;
 	bool empty;
@@ -35,27 +29,6 @@ struct whi_merge {
 	struct leaf *leaves;
 };
 
-struct batch {
-	struct whi_output *output;
-	uint64_t left; /* rows still wanted */
-	size_t count;
-	struct wh_mr_row rows[BATCH];
-};
-
-static void leaf_rank(struct leaf *leaf, enum wh_mr_order order)
-{
-	if (order == WH_MR_BY_KEY) {
-		leaf->rank = whi_row_window(&leaf->row.key, 0);
-		leaf->second = whi_row_window(&leaf->row.key, 8);
-	} else if (leaf->cursor.run->value != WH_MR_BYTES) {
-		leaf->rank = ~leaf->row.number;
-		leaf->second = whi_row_window(&leaf->row.key, 0);
-	} else {
-		leaf->rank = whi_row_window(&leaf->row.value, 0);
-		leaf->second = 0;
-	}
-}
-
 static int leaf_next(struct leaf *leaf, enum wh_mr_order order)
 {
 	const struct whi_run *run = leaf->cursor.run;
@@ -66,7 +39,7 @@ static int leaf_next(struct leaf *leaf, enum wh_mr_order order)
 		return r;
 	if (run->len - leaf->cursor.at > AHEAD_BYTES)
 		__builtin_prefetch(run->data + leaf->cursor.at + AHEAD_BYTES);
-	leaf_rank(leaf, order);
+	leaf->rank = whi_row_rank(&leaf->row, run->value, order);
 	return 0;
 }
 
@@ -76,10 +49,10 @@ static bool leaf_before(const struct whi_merge *merge, uint32_t left, uint32_t r
 
 	if (a->empty || b->empty)
 		return !a->empty;
-	if (a->rank != b->rank)
-		return a->rank < b->rank;
-	if (a->second != b->second)
-		return a->second < b->second;
+	if (a->rank.first != b->rank.first)
+		return a->rank.first < b->rank.first;
+	if (a->rank.second != b->rank.second)
+		return a->rank.second < b->rank.second;
 	return whi_row_compare(&a->row, &b->row, merge->order) < 0;
 }
 
@@ -167,7 +140,7 @@ bool whi_merge_is_dry(const struct whi_merge *merge)
 	return whi_cursor_is_dry(&merge->leaves[merge->winner].cursor);
 }
 
-static inline int go_on(struct whi_merge *merge)
+int whi_merge_next(struct whi_merge *merge)
 {
 	int r = leaf_next(&merge->leaves[merge->winner], merge->order);
 
@@ -175,11 +148,6 @@ static inline int go_on(struct whi_merge *merge)
 		return r;
 	play(merge, (merge->winner + merge->count) / 2, merge->winner);
 	return 0;
-}
-
-int whi_merge_next(struct whi_merge *merge)
-{
-	return go_on(merge);
 }
 
 static int write_merged(struct whi_merge *merge, struct whi_run_writer *writer, uint64_t rows_max,
@@ -253,121 +221,4 @@ int whi_runs_merge(struct whi_runs *runs, enum wh_mr_order order, size_t most, u
 			return r;
 	}
 	return 0;
-}
-
-static int batch_flush(struct batch *batch)
-{
-	struct whi_output *output = batch->output;
-	size_t count = batch->count;
-	uint64_t start;
-	int r;
-
-	batch->count = 0;
-	output->rows += count;
-	if (output->done)
-		atomic_store_explicit(output->done, output->rows, memory_order_relaxed);
-	if (atomic_load_explicit(output->spill->stop, memory_order_relaxed))
-		return -ECANCELED;
-	if (count == 0 || !output->job->output)
-		return 0;
-	start = whi_clock_ns();
-	r = output->job->output(output->job->arg, batch->rows, count);
-	output->write_ns += whi_clock_ns() - start;
-	return r;
-}
-
-static int batch_add(struct batch *batch, const struct wh_mr_row *row)
-{
-	/* A sum of match counts that is no sum any more. */
-	if (batch->output->job->records == WH_MR_NGRAMS && row->number == UINT64_MAX)
-		return -EOVERFLOW;
-	batch->rows[batch->count++] = *row;
-	batch->left--;
-	return batch->count == BATCH || batch->left == 0 ? batch_flush(batch) : 0;
-}
-
-static int output_merged(struct whi_merge *merge, struct batch *batch)
-{
-	while (batch->left > 0) {
-		const struct leaf *leaf = &merge->leaves[merge->winner];
-		int r;
-
-		if (leaf->empty)
-			return batch_flush(batch);
-		r = batch_add(batch, &leaf->row);
-		if (r == 0 && whi_cursor_is_dry(&leaf->cursor))
-			r = batch_flush(batch);
-		if (r == 0)
-			r = go_on(merge);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int output_one(struct whi_cursor *cursor, struct batch *batch)
-{
-	struct wh_mr_row row;
-	int r = 0;
-
-	while (batch->left > 0 && (r = whi_cursor_next(cursor, &row)) > 0) {
-		r = batch_add(batch, &row);
-		if (r == 0 && whi_cursor_is_dry(cursor))
-			r = batch_flush(batch);
-		if (r < 0)
-			return r;
-	}
-	return r;
-}
-
-static int output_unordered(const struct whi_run *runs, size_t count, struct batch *batch)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < count && r >= 0; i++) {
-		struct whi_cursor cursor;
-
-		whi_cursor_init(&cursor, &runs[i], batch->output->spill->block_bytes);
-		r = output_one(&cursor, batch);
-		/* The rows of the batch lie in what is freed next. */
-		if (r >= 0)
-			r = batch_flush(batch);
-		whi_cursor_fini(&cursor);
-	}
-	return r;
-}
-
-static int output_ordered(const struct whi_run *runs, size_t count, struct batch *batch)
-{
-	const struct whi_output *output = batch->output;
-	struct whi_merge *merge;
-	int r;
-
-	if (count == 0)
-		return batch_flush(batch);
-	r = whi_merge_open(runs, count, output->job->order, output->spill->run_bytes, &merge);
-	if (r < 0)
-		return r;
-	r = output_merged(merge, batch);
-	whi_merge_close(merge);
-	return r;
-}
-
-int whi_runs_output(const struct whi_run *runs, size_t count, struct whi_output *output)
-{
-	const struct wh_mr_job *job = output->job;
-	struct batch *batch = whi_alloc(sizeof(*batch));
-	int r;
-
-	if (!batch)
-		return -ENOMEM;
-	batch->output = output;
-	batch->left = job->rows_max ? job->rows_max : UINT64_MAX;
-	batch->count = 0;
-	if (job->order == WH_MR_UNORDERED)
-		r = output_unordered(runs, count, batch);
-	else
-		r = output_ordered(runs, count, batch);
-	whi_free(batch);
-	return r < 0 ? r : 0;
 }

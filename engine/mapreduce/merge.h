@@ -40,16 +40,3 @@ int whi_merge_next(struct whi_merge *merge);
  * one of the job's workers. Returns 0 or -errno. */
 int whi_runs_merge(struct whi_runs *runs, enum wh_mr_order order, size_t most, uint64_t rows_max,
 		   struct whi_spill *spill);
-
-/* What becomes of the rows. */
-struct whi_output {
-	const struct wh_mr_job *job;
-	const struct whi_spill *spill;
-	uint64_t rows;		/* handed over */
-	_Atomic uint64_t *done; /* the same, for others to see meanwhile; NULL: nobody looks */
-	uint64_t write_ns;	/* in the job's function */
-};
-
-/* Hand the rows of `runs` to the job's output in its order, which each run is in; at most as many
- * as the job wants. Returns 0, the first negative result of the output, -ECANCELED, or -errno. */
-int whi_runs_output(const struct whi_run *runs, size_t count, struct whi_output *output);

@@ -10,6 +10,8 @@
 #include "mapreduce/ngram.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -38,6 +40,7 @@ struct whi_ngrams *whi_ngrams_new(const struct wh_mr_job *job, struct whi_ngram_
 	ngrams->shared = shared;
 	ngrams->front = front;
 	ngrams->version = job->ngram_version;
+	whi_ngrams_borders(ngrams)[-1] = UINT16_MAX;
 	whi_bypass_init(&ngrams->bypass, job->bypass);
 	whi_assert(ngrams->kernel);
 	if (job->ngram_key != WH_MR_BY_YEAR)
@@ -163,32 +166,62 @@ static void add_entry(struct whi_ngrams *ngrams, const struct whi_ngram_line *li
 	ngrams->records++;
 }
 
-static const char *mixed(enum wh_mr_ngram_version version)
+/* Why a line of `version` is bad, by its version. */
+static const char *const unlike[] = {
+	[WH_MR_NGRAM_2009] = "the line is of the version of 2009, unlike others",
+	[WH_MR_NGRAM_2012] = "the line is of the version of 2012, unlike others",
+	[WH_MR_NGRAM_2020] = "the line is of the version of 2020, unlike others",
+};
+
+static int year_of(enum wh_mr_ngram_version version)
 {
-	switch (version) {
-	case WH_MR_NGRAM_2009:
-		return "the line is of the version of 2009, unlike others";
-	case WH_MR_NGRAM_2012:
-		return "the line is of the version of 2012, unlike others";
-	case WH_MR_NGRAM_2020:
-		return "the line is of the version of 2020, unlike others";
-	case WH_MR_NGRAM_DETECT:
-		break;
-	}
-	return NULL;
+	if (version == WH_MR_NGRAM_2009)
+		return 2009;
+	return version == WH_MR_NGRAM_2012 ? 2012 : 2020;
 }
 
-/* Is this line of the job's version? If there is none yet, this line decides. */
-static bool is_of_version(struct whi_ngrams *ngrams, enum wh_mr_ngram_version version)
+/* The same with what the others are of, and where the first of them is, as far as that is known. A
+ * job in which it is known ends here: the text stays as it is. */
+static const char *mixed(struct whi_ngrams *ngrams, enum wh_mr_ngram_version version)
 {
-	int known = WH_MR_NGRAM_DETECT;
+	const struct whi_ngram_first *first = atomic_load_explicit(&ngrams->shared->first,
+								   memory_order_acquire);
+	const struct wh_mr_origin *origin;
+	char *text = ngrams->mixed;
+	const size_t room = sizeof(ngrams->mixed);
 
-	if (ngrams->version == WH_MR_NGRAM_DETECT) {
-		if (atomic_compare_exchange_strong(&ngrams->shared->version, &known, (int)version))
-			known = (int)version;
-		ngrams->version = (enum wh_mr_ngram_version)known;
+	if (!first || ngrams->job->ngram_version != WH_MR_NGRAM_DETECT)
+		return unlike[version];
+	origin = &first->origin;
+	if (origin->path)
+		snprintf(text, room, "%s: of %d is that at byte %" PRIu64 " of %s", unlike[version],
+			 year_of(first->version), origin->offset,
+			 strcmp(origin->path, "-") == 0 ? "standard input" : origin->path);
+	else
+		snprintf(text, room,
+			 "%s: of %d is that at byte %" PRIu64 " of generated block %" PRIu64,
+			 unlike[version], year_of(first->version), origin->offset, origin->block);
+	return text;
+}
+
+/* The first line of a worker that does not know the version yet: it is the job's, if the job has
+ * none so far. */
+static void tell_version(struct whi_ngrams *ngrams, enum wh_mr_ngram_version version,
+			 uint64_t offset)
+{
+	const struct whi_ngram_first *first = NULL;
+	struct whi_ngram_shared *shared = ngrams->shared;
+	int known = atomic_load_explicit(&shared->version, memory_order_acquire);
+
+	if (known == WH_MR_NGRAM_DETECT) {
+		ngrams->first = (struct whi_ngram_first){ version, ngrams->origin };
+		ngrams->first.origin.offset += offset;
+		if (atomic_compare_exchange_strong(&shared->first, &first, &ngrams->first))
+			first = &ngrams->first;
+		known = (int)first->version;
+		atomic_store_explicit(&shared->version, known, memory_order_release);
 	}
-	return ngrams->version == version;
+	ngrams->version = (enum wh_mr_ngram_version)known;
 }
 
 bool whi_ngram_bad_before(const struct whi_ngram_bad *a, const struct whi_ngram_bad *b)
@@ -230,8 +263,10 @@ void whi_ngrams_line(struct whi_ngrams *ngrams, const uint8_t *line, size_t len)
 
 	if (ngrams->error)
 		return;
-	if (!wrong && !is_of_version(ngrams, checked.version)) {
-		wrong = mixed(checked.version);
+	if (!wrong && ngrams->version == WH_MR_NGRAM_DETECT)
+		tell_version(ngrams, checked.version, (uint64_t)(line - ngrams->data));
+	if (!wrong && checked.version != ngrams->version) {
+		wrong = mixed(ngrams, checked.version);
 		/* What to skip would depend on which line was met first. */
 		fatal = fatal || ngrams->job->ngram_version == WH_MR_NGRAM_DETECT;
 	}
@@ -261,11 +296,11 @@ static size_t map_line(struct whi_ngrams *ngrams, const uint8_t *data, size_t le
 
 static void map_region(struct whi_ngrams *ngrams, const uint8_t *data, size_t len)
 {
-	size_t count = ngrams->kernel->borders(ngrams->borders, data, len);
+	size_t count = ngrams->kernel->borders(whi_ngrams_borders(ngrams), data, len);
 
 	/* Lines with too few tabs are told by what they find here. */
 	for (unsigned i = 0; i < BORDERS_BEYOND; i++)
-		ngrams->borders[count + i] = ngrams->borders[count - 1];
+		whi_ngrams_borders(ngrams)[count + i] = whi_ngrams_borders(ngrams)[count - 1];
 	whi_front_reserve(ngrams->front, count / 2);
 	ngrams->kernel->lines(ngrams, data, count);
 	if (ngrams->run.bytes)

@@ -23,6 +23,8 @@ enum {
 	WHI_NGRAM_SLACK = 64, /* bytes after the data that may be read, and the first one written */
 	WHI_NGRAM_EXCERPT = 64,
 	WHI_NGRAM_KEY = 1024,
+	WHI_NGRAM_REASON = 256, /* most bytes of why a line is bad */
+	WHI_NGRAM_BEFORE = 32,	/* places before the first border; kernels like theirs aligned */
 };
 
 /* A bad line, as it is remembered. */
@@ -33,9 +35,18 @@ struct whi_ngram_bad {
 	uint8_t excerpt[WHI_NGRAM_EXCERPT];
 };
 
+/* A line by which a worker has told the version. */
+struct whi_ngram_first {
+	enum wh_mr_ngram_version version;
+	struct wh_mr_origin origin;
+};
+
 /* What all workers of a job share. All zero is valid. */
 struct whi_ngram_shared {
 	_Atomic int version; /* enum wh_mr_ngram_version, as soon as one is known */
+	/* The line that decided it, which is some worker's; written once, before `version`. NULL:
+	 * it was known from elsewhere. */
+	const struct whi_ngram_first *_Atomic first;
 };
 
 /* Lines with the same key, one after another. */
@@ -66,12 +77,20 @@ struct whi_ngrams {
 	const uint8_t *data;
 	struct wh_mr_origin origin;
 	struct whi_ngram_bad bad; /* the first one that this worker met */
+	struct whi_ngram_first first;
+	char mixed[WHI_NGRAM_REASON]; /* the reason of a bad line that is of another version */
 
 	uint64_t *years; /* WHI_NGRAM_YEARS sums, of WH_MR_BY_YEAR; else NULL */
 	bool *years_seen;
 	uint8_t key[WHI_NGRAM_KEY]; /* scratch */
-	uint16_t borders[WHI_REGION_BYTES + WHI_REGION_SLACK];
+	uint16_t border_room[WHI_NGRAM_BEFORE + WHI_REGION_BYTES + WHI_REGION_SLACK];
 };
+
+/* Of the region's tabs and newlines, the offsets; before the first one is -1, modulo 2^16. */
+static inline uint16_t *whi_ngrams_borders(struct whi_ngrams *ngrams)
+{
+	return ngrams->border_room + WHI_NGRAM_BEFORE;
+}
 
 struct whi_ngram_kernel {
 	const char *name; /* as of the word kernel for the same instruction set */
@@ -80,7 +99,7 @@ struct whi_ngram_kernel {
 	 * which has room for WHI_REGION_SLACK more. Returns how many. */
 	size_t (*borders)(uint16_t *to, const uint8_t *data, size_t len);
 
-	/* Count the lines of `data`, whose `count` tabs and newlines are in ngrams->borders; the
+	/* Count the lines of `data`, whose `count` tabs and newlines are in whi_ngrams_borders; the
 	 * last one is a newline. */
 	void (*lines)(struct whi_ngrams *ngrams, const uint8_t *data, size_t count);
 };

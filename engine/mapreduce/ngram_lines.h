@@ -26,7 +26,11 @@
 	((uint64_t)(a) | (uint64_t)(b) << 8 | (uint64_t)(c) << 16 | (uint64_t)(d) << 24 |          \
 	 (uint64_t)(e) << 32 | (uint64_t)(f) << 40)
 
-enum { WHI_NGRAM_YEAR_BYTES = 5 }; /* a tab and four digits */
+enum {
+	WHI_NGRAM_YEAR_BYTES = 5, /* a tab and four digits */
+	/* From a record that is written to the cache line behind it, or the one behind that. */
+	WHI_NGRAM_FETCH = 64 + sizeof(struct whi_short),
+};
 
 /* Nonzero in the top bit of some byte unless every byte of `x` is at most 9. */
 WHI_NGRAM_INLINE uint64_t whi_ngram_above_9(uint64_t x)
@@ -102,6 +106,9 @@ WHI_NGRAM_INLINE void whi_ngram_send(struct whi_ngrams *ngrams, uint64_t low, ui
 	memcpy(record, &low, sizeof(low));
 	memcpy(record + 8, &high, sizeof(high));
 	memcpy(record + 16, &rest, sizeof(rest));
+	/* Where this partition's records will go on: 256 places are too many for the processor to
+	 * see by itself that each of them only moves forward. */
+	__builtin_prefetch(record + WHI_NGRAM_FETCH, 1);
 }
 
 /* Add to a key of the front table: nothing is flushed meanwhile. */
@@ -125,7 +132,7 @@ WHI_NGRAM_INLINE void whi_ngram_combine(struct whi_ngrams *ngrams, uint64_t low,
 WHI_NGRAM_INLINE void whi_ngram_add_short(struct whi_ngrams *ngrams, uint64_t low, uint64_t high,
 					  uint64_t sum)
 {
-	uint64_t hash = whi_hash_mix(low ^ 0xa0761d6478bd642fu, high ^ 0xe7037ed1a0b428dbu);
+	uint64_t hash = whi_hash_short(low, high);
 
 	if (ngrams->bypass.on) {
 		ngrams->bypass.seen++;
@@ -167,13 +174,56 @@ WHI_NGRAM_INLINE void whi_ngram_run_begin(struct whi_ngram_run *run, const uint8
 		run->bytes = NULL;
 }
 
+/* The masks of a run whose key is in its two words. */
+WHI_NGRAM_INLINE void whi_ngram_run_mask(struct whi_ngram_run *run)
+{
+	if (run->bytes || run->len == 0)
+		return;
+	run->len = run->high ? 16 - (size_t)__builtin_clzll(run->high) / 8
+			     : 8 - (size_t)__builtin_clzll(run->low) / 8;
+	run->low_mask = whi_words_masks[run->len].low;
+	run->high_mask = whi_words_masks[run->len].high;
+}
+
+enum { WHI_NGRAM_LANES = 8 };
+
+/* Short keys and match counts of lines one after another. */
+struct whi_ngram_lanes {
+	uint64_t low[WHI_NGRAM_LANES];
+	uint64_t high[WHI_NGRAM_LANES];
+	uint64_t matches[WHI_NGRAM_LANES];
+};
+
+/* End the run at the first of the lanes in `changes`, and begin one at the last of them, from which
+ * on the caller adds the match counts. Between them are whole runs. */
+WHI_NGRAM_INLINE void whi_ngram_change(struct whi_ngrams *ngrams,
+				       const struct whi_ngram_lanes *lanes, unsigned changes)
+{
+	struct whi_ngram_run *run = &ngrams->run;
+	unsigned lane = (unsigned)__builtin_ctz(changes);
+
+	whi_ngram_run_end(ngrams, run);
+	for (changes &= changes - 1; changes; changes &= changes - 1) {
+		uint64_t low = lanes->low[lane], high = lanes->high[lane], sum = 0;
+		unsigned next = (unsigned)__builtin_ctz(changes);
+
+		for (; lane < next; lane++)
+			sum += lanes->matches[lane];
+		whi_ngram_add_short(ngrams, low, high, sum);
+	}
+	run->low = lanes->low[lane];
+	run->high = lanes->high[lane];
+	run->len = WHI_SHORT_MAX; /* or less: see whi_ngram_run_mask */
+	run->sum = 0;
+}
+
 WHI_NGRAM_INLINE bool whi_ngram_run_is(const struct whi_ngram_run *run, const uint8_t *at,
 				       size_t len)
 {
 	if (len != run->len)
 		return false;
 	if (whi_unlikely(run->bytes))
-		return memcmp(at, run->bytes, len) == 0;
+		return whi_bytes_equal(at, run->bytes, len);
 	return (((whi_hash_word(at) & run->low_mask) ^ run->low) |
 		((whi_hash_word(at + 8) & run->high_mask) ^ run->high)) == 0;
 }
@@ -192,22 +242,32 @@ WHI_NGRAM_INLINE void whi_ngram_run_add(struct whi_ngrams *ngrams, struct whi_ng
 WHI_NGRAM_INLINE size_t whi_ngram_skip(struct whi_ngrams *ngrams, const uint8_t *data, size_t start,
 				       size_t border)
 {
-	while (data[ngrams->borders[border]] != '\n')
+	while (data[whi_ngrams_borders(ngrams)[border]] != '\n')
 		border++;
-	whi_ngrams_line(ngrams, data + start, ngrams->borders[border] - start);
+	whi_ngrams_line(ngrams, data + start, whi_ngrams_borders(ngrams)[border] - start);
 	return border;
 }
 
-/* Lines of `columns` columns: 4 in the version of 2012, 5 in that of 2009. */
-WHI_NGRAM_INLINE void whi_ngram_columns(struct whi_ngrams *ngrams, const uint8_t *data,
-					size_t count, unsigned columns, enum wh_mr_ngram_key by)
-{
-	struct whi_ngram_run run = ngrams->run;
-	uint64_t records = 0;
-	size_t start = 0;
+/* What lines have, known when the code is made. */
+struct whi_ngram_form {
+	unsigned columns; /* 4 in the version of 2012, 5 in that of 2009 */
+	enum wh_mr_ngram_key by;
+};
 
-	for (size_t i = 0; i < count; i++) {
-		const uint16_t *border = ngrams->borders + i;
+/* Lines that begin behind border number `i` - 1 and before border number `end`. Returns the number
+ * of the border behind which the next line begins, plus 1. */
+WHI_NGRAM_INLINE size_t whi_ngram_columns(struct whi_ngrams *ngrams, const uint8_t *data, size_t i,
+					  size_t end, const struct whi_ngram_form form)
+{
+	const unsigned columns = form.columns;
+	const enum wh_mr_ngram_key by = form.by;
+	struct whi_ngram_run run = ngrams->run;
+	const uint16_t *const borders = whi_ngrams_borders(ngrams);
+	uint64_t records = 0;
+	size_t start = (uint16_t)(borders[(ptrdiff_t)i - 1] + 1);
+
+	for (; i < end; i++) {
+		const uint16_t *border = borders + i;
 		size_t first = border[0], third = border[2], newline = border[columns - 1];
 		uint32_t matches_len = (uint32_t)(third - first) - WHI_NGRAM_YEAR_BYTES - 1;
 		const uint8_t *matches = data + first + WHI_NGRAM_YEAR_BYTES + 1;
@@ -222,7 +282,7 @@ WHI_NGRAM_INLINE void whi_ngram_columns(struct whi_ngrams *ngrams, const uint8_t
 							       border[column - 1] - 1);
 		if (whi_unlikely(wrong)) {
 			i = whi_ngram_skip(ngrams, data, start, i);
-			start = ngrams->borders[i] + 1u;
+			start = borders[i] + 1u;
 			continue;
 		}
 		if (by == WH_MR_BY_YEAR) {
@@ -244,6 +304,7 @@ WHI_NGRAM_INLINE void whi_ngram_columns(struct whi_ngrams *ngrams, const uint8_t
 	}
 	ngrams->run = run;
 	ngrams->records += records;
+	return i;
 }
 
 /* A group of the version of 2020, from its tab to the border after it. Adds its match count to
@@ -271,7 +332,7 @@ WHI_NGRAM_INLINE uint64_t whi_ngram_group(const uint8_t *data, size_t tab, size_
 /* Lines of the version of 2020: an ngram's match counts are on one. */
 WHI_NGRAM_INLINE void whi_ngram_groups(struct whi_ngrams *ngrams, const uint8_t *data, size_t count)
 {
-	const uint16_t *borders = ngrams->borders;
+	const uint16_t *borders = whi_ngrams_borders(ngrams);
 	struct whi_ngram_run run = ngrams->run;
 	size_t start = 0;
 
@@ -292,6 +353,8 @@ WHI_NGRAM_INLINE void whi_ngram_groups(struct whi_ngrams *ngrams, const uint8_t 
 	ngrams->run = run;
 }
 
+#define WHI_NGRAM_FORM(columns, by) ((struct whi_ngram_form){ columns, by })
+
 /* The `lines` of a kernel. */
 WHI_NGRAM_INLINE void whi_ngram_lines(struct whi_ngrams *ngrams, const uint8_t *data, size_t count)
 {
@@ -301,11 +364,13 @@ WHI_NGRAM_INLINE void whi_ngram_lines(struct whi_ngrams *ngrams, const uint8_t *
 	if (ngrams->version == WH_MR_NGRAM_2020)
 		whi_ngram_groups(ngrams, data, count);
 	else if (by == WH_MR_BY_YEAR)
-		whi_ngram_columns(ngrams, data, count, old ? 5 : 4, WH_MR_BY_YEAR);
+		whi_ngram_columns(ngrams, data, 0, count,
+				  WHI_NGRAM_FORM(old ? 5 : 4, WH_MR_BY_YEAR));
 	else if (by == WH_MR_BY_NGRAM_AND_YEAR)
-		whi_ngram_columns(ngrams, data, count, old ? 5 : 4, WH_MR_BY_NGRAM_AND_YEAR);
+		whi_ngram_columns(ngrams, data, 0, count,
+				  WHI_NGRAM_FORM(old ? 5 : 4, WH_MR_BY_NGRAM_AND_YEAR));
 	else if (old)
-		whi_ngram_columns(ngrams, data, count, 5, WH_MR_BY_NGRAM);
+		whi_ngram_columns(ngrams, data, 0, count, WHI_NGRAM_FORM(5, WH_MR_BY_NGRAM));
 	else
-		whi_ngram_columns(ngrams, data, count, 4, WH_MR_BY_NGRAM);
+		whi_ngram_columns(ngrams, data, 0, count, WHI_NGRAM_FORM(4, WH_MR_BY_NGRAM));
 }

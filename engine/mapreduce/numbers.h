@@ -1,9 +1,10 @@
 /*
  * Numbers that a job's map emits, on their way to the front table.
  *
- * Where the numbers are but counts, keys gather here until there are enough of them for the word
- * kernel, which looks up many at a time; so they cost what words of a text cost. Others are brought
- * together one by one, in the front table's other half, which has room for 64 bits.
+ * Keys of up to WHI_SHORT_MAX bytes gather until there are enough of them for the word kernel to
+ * look many up at a time; so they cost what words of a text cost. Those that lie in what is being
+ * mapped gather as where they are, written down by wh_mr_emit_number in the program's own code;
+ * others are copied. Longer ones are brought together one by one.
  *
  * Used by one thread at a time.
  */
@@ -23,30 +24,41 @@ struct whi_numbers {
 	const struct whi_words_kernel *kernel;
 	const struct whi_words_rule *rule;
 	enum wh_mr_value value;
-	uint64_t words;	      /* of texts */
-	const uint8_t *block; /* with WHI_WORDS_SLACK bytes behind its `block_len` */
-	size_t block_len;
+	uint64_t words;	  /* of texts */
+	uint64_t records; /* keys that were taken, one by one or gathered */
 
-	/* Short keys to be counted, and text with words to be counted. */
+	/* Keys in `block`: the emitter's gather, which writes to `inside`. */
+	struct wh_mr_gather *gather;
+	const uint8_t *block; /* NULL: none, or with WHI_WORDS_SLACK bytes behind it */
+	struct wh_mr_gathered inside[WHI_NUMBERS_KEYS];
+
+	/* Keys from elsewhere, which are in `keys`, and text with words to be counted. */
 	size_t key_count;
 	size_t text_len;
+	struct wh_mr_gathered outside[WHI_NUMBERS_KEYS];
 	struct whi_key keys[WHI_NUMBERS_KEYS];
+	uint16_t odd[WHI_NUMBERS_KEYS]; /* a kernel's scratch memory */
 	uint8_t text[WHI_REGION_BYTES + WHI_WORDS_SLACK];
 };
 
-/* For a job with values of this kind, which are numbers. Returns NULL when out of memory. */
+/* For a job with values of this kind, which are numbers, and the emitter that `gather` begins.
+ * Returns NULL when out of memory. */
 struct whi_numbers *whi_numbers_new(struct whi_front *front, const struct whi_words_kernel *kernel,
-				    const struct whi_words_rule *rule, enum wh_mr_value value);
+				    const struct whi_words_rule *rule, enum wh_mr_value value,
+				    struct wh_mr_gather *gather);
 void whi_numbers_free(struct whi_numbers *numbers);
 
-/* What is read of keys may be beyond their end, if they are in these bytes. */
-static inline void whi_numbers_in(struct whi_numbers *numbers, const uint8_t *block, size_t len)
-{
-	numbers->block = block;
-	numbers->block_len = len;
-}
+/* From now on keys may lie in these bytes, which have WHI_WORDS_SLACK more behind them, and stay
+ * until whi_numbers_leave. */
+void whi_numbers_enter(struct whi_numbers *numbers, const uint8_t *block, size_t len);
 
-/* Add a key and its number. Returns 0 or the front table's error. */
+/* They may change from now on. Returns 0 or the front table's error. */
+int whi_numbers_leave(struct whi_numbers *numbers);
+
+/* Send what has gathered inside of the block to the front table. */
+void whi_numbers_gather(struct whi_numbers *numbers);
+
+/* Add a key and its number; the key is copied. Returns 0 or the front table's error. */
 int whi_numbers_add(struct whi_numbers *numbers, const uint8_t *key, size_t len, uint64_t number);
 
 /* Count the words of a text. Returns 0, the front table's error, -ENOMEM, or -EINVAL if numbers are

@@ -1,4 +1,4 @@
-/* Owns the way of a partition into runs, as far as it is the same for all kinds of values.
+/* Owns the way of a partition to its last rows, as far as it is the same for all kinds of values.
  *
  * 1. A partition of which something is on disk is on disk as a whole before it is read.
  * 2. What a partition holds is in the budget until it is freed; its runs in memory are in it from
@@ -179,6 +179,7 @@ static int make_run(struct whi_pass *pass, const struct whi_rows *rows)
 	return whi_runs_add(pass->runs, &run);
 }
 
+/* All of a partition in memory as one run. */
 static int sort_part(struct whi_pass *pass, struct whi_part *part)
 {
 	uint64_t start = whi_clock_ns();
@@ -187,26 +188,28 @@ static int sort_part(struct whi_pass *pass, struct whi_part *part)
 
 	if (r < 0)
 		return r;
-	pass->rows += rows.all;
 	whi_rows_sort(&rows, pass->job, pass->spill->stop);
 	atomic_fetch_add_explicit(&pass->spill->sort_ns, whi_clock_ns() - start,
 				  memory_order_relaxed);
-	r = make_run(pass, &rows);
+	if (rows.count > 0)
+		r = make_run(pass, &rows);
 	whi_rows_fini(&rows);
 	return r;
 }
 
-static int pass_in_memory(struct whi_pass *pass, struct whi_part *part, unsigned index)
+static int reduce_in_memory(struct whi_pass *pass, struct whi_part *part, unsigned index)
 {
 	int r = whi_store_reduce(pass->store, index);
 
 	if (r == 0 && pass->job->reduce)
 		r = whi_emit_reduce(&pass->emitter);
 	whi_part_seal(part);
-	return r == 0 ? sort_part(pass, part) : r;
+	pass->rows += whi_part_rows(part, pass->job->value);
+	whi_part_hold(pass->store, part);
+	return r;
 }
 
-static int pass_on_disk(struct whi_pass *pass, struct whi_part *part)
+static int reduce_on_disk(struct whi_pass *pass, struct whi_part *part)
 {
 	struct whi_pool pool = { .most = 1 };
 	int r = whi_part_merge(pass->store, part, &pool);
@@ -227,7 +230,14 @@ static int pass_on_disk(struct whi_pass *pass, struct whi_part *part)
 	return r;
 }
 
-int whi_pass_part(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
+static int check_stop(const struct whi_pass *pass, int r)
+{
+	if (r == 0 && atomic_load_explicit(pass->spill->stop, memory_order_relaxed))
+		return -ECANCELED;
+	return r;
+}
+
+int whi_pass_reduce(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
 {
 	struct whi_part *part = &pass->store->parts[index];
 	bool on_disk = part->spilled.count > 0;
@@ -244,17 +254,28 @@ int whi_pass_part(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
 		.stop = pass->spill->stop,
 		.relieve = relieve_results,
 	};
-	r = on_disk ? pass_on_disk(pass, part) : pass_in_memory(pass, part, index);
-	if (r == 0)
-		r = whi_runs_merge(runs, pass->job->order, pass->spill->runs_a_part,
-				   pass->job->rows_max, pass->spill);
+	r = on_disk ? reduce_on_disk(pass, part) : reduce_in_memory(pass, part, index);
 	whi_part_fini(&pass->reduced);
-	whi_part_fini(part);
-	whi_part_forget(pass->store, part);
+	/* What reduce has emitted may be more than what there was before. */
+	if (r == 0 && (on_disk || whi_budget_is_over(&pass->spill->budget)))
+		r = whi_pass_sort(pass, index, runs);
 	if (on_disk)
 		atomic_fetch_add_explicit(&pass->spill->spill_ns, whi_clock_ns() - start,
 					  memory_order_relaxed);
-	if (r == 0 && atomic_load_explicit(pass->spill->stop, memory_order_relaxed))
-		return -ECANCELED;
-	return r;
+	return check_stop(pass, r);
+}
+
+int whi_pass_sort(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
+{
+	struct whi_part *part = &pass->store->parts[index];
+	int r;
+
+	pass->runs = runs;
+	r = sort_part(pass, part);
+	whi_part_fini(part);
+	whi_part_forget(pass->store, part);
+	if (r == 0)
+		r = whi_runs_merge(runs, pass->job->order, pass->spill->runs_a_part,
+				   pass->job->rows_max, pass->spill);
+	return check_stop(pass, r);
 }

@@ -1,8 +1,8 @@
 /*
- * The last pass over a partition: its keys are brought together, reduced, sorted and become runs.
- * One that is on disk is taken piece by piece; a piece that does not fit in memory is partitioned
- * again by the next bits of the keys' hash; where these are used up, or tell nothing apart, it is
- * sorted on disk.
+ * The last pass over a partition: its keys are brought together and reduced, and become sorted runs
+ * unless all rows of the job stay in memory, to be dealt to slices (slices.h). A partition on disk
+ * is taken piece by piece; a piece that does not fit in memory is partitioned again by the next
+ * bits of the keys' hash; where these are used up, or tell nothing apart, it is sorted on disk.
  */
 #pragma once
 
@@ -38,9 +38,15 @@ struct whi_key_copy {
 /* Returns 0 or -ENOMEM. */
 int whi_key_copy(struct whi_key_copy *copy, const struct wh_mr_bytes *key);
 
-/* A partition of which nobody writes any more becomes `runs`, and is freed. Returns 0, -ECANCELED,
- * -errno, or the first negative result of the job's reduce. */
-int whi_pass_part(struct whi_pass *pass, unsigned part, struct whi_runs *runs);
+/* Bring the keys of a partition together, to which nobody writes any more, and reduce them. What is
+ * in memory stays there, sealed. What is on disk becomes sorted `runs`, and so do results that
+ * memory has no room for. Returns 0, -ECANCELED, -errno, or the first negative result of the job's
+ * reduce. */
+int whi_pass_reduce(struct whi_pass *pass, unsigned part, struct whi_runs *runs);
+
+/* What is in memory of a partition becomes one of `runs`, and is freed; of too many runs there will
+ * be fewer. Returns as whi_pass_reduce. */
+int whi_pass_sort(struct whi_pass *pass, unsigned part, struct whi_runs *runs);
 
 /* Pieces that a stream is partitioned into. */
 struct whi_pieces {
@@ -70,7 +76,7 @@ typedef int (*whi_row_fn)(void *arg, const struct wh_mr_row *row);
 int whi_pass_read(struct whi_pass *pass, const struct whi_stream *stream, whi_row_fn fn, void *arg);
 
 /* The rows of a stream, which is given back, to the pass's runs: of counted keys, of pairs, and of
- * pairs to be reduced. Return as whi_pass_part. */
+ * pairs to be reduced. Return as whi_pass_reduce. */
 int whi_pass_counts(struct whi_pass *pass, struct whi_stream *stream);
 int whi_pass_pairs(struct whi_pass *pass, struct whi_stream *stream);
 int whi_pass_groups(struct whi_pass *pass, struct whi_stream *stream);

@@ -15,7 +15,9 @@
 
 #include "mapreduce/input.h"
 #include "mapreduce/mapper.h"
+#include "mapreduce/ngram_told.h"
 #include "mapreduce/store.h"
+#include "mapreduce/times.h"
 
 #define WHI_REMOTE_JOB "wh_mapreduce_split"
 
@@ -26,13 +28,17 @@ struct whi_remote_split {
 	uint64_t job; /* the plan's */
 	struct whi_split split;
 	uint64_t block;
-	uint64_t block_count; /* 0: a split */
+	uint64_t block_count;	/* 0: a split */
+	uint64_t ngram_version; /* enum wh_mr_ngram_version, if lines have told it already */
 };
 
 /* Something wrong with a file of the split. */
 struct whi_remote_wrong {
 	uint64_t file;
-	int error;
+	uint64_t at; /* of a compressed one */
+	int error;   /* -EBADMSG: `damage` of data that are compressed as `format` says */
+	enum wh_mr_damage_kind damage;
+	char format[8];
 };
 
 /* The answer. */
@@ -42,6 +48,10 @@ struct whi_remote_done {
 	uint64_t bytes;
 	uint64_t unpacked;
 	uint64_t block_end; /* no block from here on; UINT64_MAX: that is not known */
+	struct whi_ngram_told ngrams;
+	uint64_t step_ns[WHI_STEPS]; /* if the job explains itself */
+	uint64_t cpu_ns;	     /* and of all of it */
+	struct whi_front_times front;
 	uint32_t wrong_count;
 	struct whi_remote_wrong wrong[WHI_REMOTE_WRONG_MAX];
 	char why[WH_MR_WHY_BYTES];
@@ -73,7 +83,7 @@ struct whi_remote_job {
 int whi_remote_open(struct whi_remote_job *remote, int fd);
 void whi_remote_close(struct whi_remote_job *remote);
 
-/* Reduce a store, and write all of its records to `fd`. Returns 0 or -errno. */
+/* Merge what is pending in a store, and write all of its records to `fd`. Returns 0 or -errno. */
 int whi_remote_write(struct whi_store *store, int fd);
 
 /* Give the records in `fd` to a writer's store. Returns 0, -ENOMEM, -EBADMSG or -errno. */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "mapreduce/hash.h"
 #include "mapreduce/remote.h"
 
 /* Where a function is: in which library, and how far from where that was loaded. */
@@ -25,6 +26,7 @@ struct code {
 
 struct head {
 	uint64_t id;
+	uint64_t seed;	      /* of the hash that chooses partitions */
 	struct wh_mr_job job; /* its pointers mean nothing */
 	struct wh_mr_words words;
 	struct code map, combine, record, find, generate;
@@ -123,7 +125,7 @@ static void put_files(struct plan *plan, const struct whi_input *input)
 static void put_head(struct plan *plan, const struct whi_mapper_job *shared, uint64_t id)
 {
 	const struct wh_mr_job *job = shared->job;
-	struct head head = { .id = id, .job = *job };
+	struct head head = { .id = id, .seed = whi_hash_seed(), .job = *job };
 
 	reserve(plan, sizeof(head));
 	if (job->words)
@@ -218,6 +220,7 @@ static int load_job(struct whi_remote_job *remote, const struct head *head)
 {
 	const struct wh_mr_job *from = &head->job;
 
+	whi_hash_adopt(head->seed);
 	remote->id = head->id;
 	remote->isa = text_at(remote, head->isa);
 	remote->files = (const void *)(remote->bytes + head->files);
@@ -231,6 +234,11 @@ static int load_job(struct whi_remote_job *remote, const struct head *head)
 		.value = from->value,
 		.record_max = from->record_max,
 		.no_decompress = from->no_decompress,
+		.explain = from->explain,
+		.ngram_version = from->ngram_version,
+		.ngram_key = from->ngram_key,
+		.bypass = from->bypass,
+		.skip_bad = from->skip_bad,
 	};
 	if (head->arg) {
 		remote->job.arg = whi_alloc(from->arg_bytes);

@@ -87,14 +87,19 @@ static int add_part(struct batch *batch, unsigned index, const struct whi_part *
 int whi_remote_write(struct whi_store *store, int fd)
 {
 	struct batch batch = { .fd = fd };
+	struct whi_pool pool = { 0 };
 	int r = 0;
 
 	_Static_assert(2 * BATCH <= IOV_MAX, "one writev");
 	for (unsigned part = 0; part < WHI_PARTS && r == 0; part++) {
-		r = whi_store_reduce(store, part);
+		/* Numbers of one key in both tables meet where all of the key's do. */
+		r = whi_part_merge(store, &store->parts[part], &pool);
 		if (r == 0)
 			r = add_part(&batch, part, &store->parts[part]);
 	}
+	whi_pool_fini(&pool);
+	if (r == 0)
+		r = atomic_load(&store->error);
 	return r == 0 ? batch_flush(&batch) : r;
 }
 

@@ -3,6 +3,7 @@
  * next one of the same job. A process does one at a time. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -21,8 +22,11 @@ static struct {
 	struct whi_mapper_job shared;
 	struct whi_mapper *mapper;
 	struct whi_packed packed;
+	struct whi_ngram_shared ngram;
 	struct whi_why why;
-	_Atomic bool stop; /* never: who wants the job to end kills the process */
+	struct whi_times times;
+	struct whi_front_times front; /* as it was told last */
+	_Atomic bool stop;	      /* never: who wants the job to end kills the process */
 	_Atomic uint64_t bytes;
 } here;
 
@@ -32,6 +36,7 @@ static void forget_job(void)
 	whi_store_free(here.shared.store);
 	whi_remote_close(&here.remote);
 	here.mapper = NULL;
+	here.front = (struct whi_front_times){ 0 };
 	here.shared = (struct whi_mapper_job){ 0 };
 }
 
@@ -46,12 +51,16 @@ static int learn_job(int fd)
 		.store = whi_store_new(),
 		.stop = &here.stop,
 		.why = &here.why,
+		.ngram = &here.ngram,
+		.times = here.remote.job.explain ? &here.times : NULL,
 		.l2_bytes = whi_cpu_l2_bytes(),
 	};
 	whi_words_rule_init(&here.shared.rule, here.remote.job.words);
 	r = whi_words_choose(here.remote.isa, &here.shared.kernel);
 	if (r == 0 && here.shared.store) {
 		here.shared.store->combine = whi_combine_of(&here.remote.job);
+		here.shared.store->times = here.shared.times;
+		here.packed.times = here.shared.times;
 		here.mapper = whi_mapper_new(&here.shared);
 	}
 	if (here.mapper)
@@ -63,11 +72,13 @@ static int learn_job(int fd)
 /* Read behind the bytes in `buf`. Returns how many, or -errno. */
 static ssize_t read_more(int fd, struct whi_buffer *buf, size_t len, uint64_t offset)
 {
+	uint64_t began = whi_step_begin(here.shared.times);
 	ssize_t n;
 
 	do {
 		n = pread(fd, buf->data + buf->len, len, (off_t)offset);
 	} while (n < 0 && errno == EINTR);
+	whi_step_end(here.shared.times, WHI_STEP_READ, began);
 	if (n < 0)
 		return -errno;
 	buf->len += (size_t)n;
@@ -117,9 +128,18 @@ static int map_plain(struct whi_source *source, int fd, int *error)
 	return r;
 }
 
+static void tell_damage(const struct whi_unpack *unpack, struct whi_remote_wrong *wrong)
+{
+	wrong->error = -EBADMSG;
+	wrong->damage = unpack->damage;
+	wrong->at = unpack->pos;
+	if (unpack->format)
+		snprintf(wrong->format, sizeof(wrong->format), "%s", unpack->format->name);
+}
+
 /* Map the part of a file that the split has. */
 static int map_part(const struct whi_remote_file *file, const struct whi_split *split, int fd,
-		    struct whi_remote_done *done, int *error)
+		    struct whi_remote_done *done, struct whi_remote_wrong *wrong)
 {
 	const char *path = (const char *)here.remote.bytes + file->path;
 	const struct wh_mr_job *job = &here.remote.job;
@@ -131,8 +151,13 @@ static int map_part(const struct whi_remote_file *file, const struct whi_split *
 		end = file->size;
 	whi_source_init(&source, path, split->begin, end);
 	source.look = split->end == UINT64_MAX && !job->no_decompress;
+	source.is = &split->is;
+	if (whi_source_is_replaced(&source, fd)) {
+		wrong->error = source.error;
+		return 0;
+	}
 	if (!file->packed) {
-		r = map_plain(&source, fd, error);
+		r = map_plain(&source, fd, &wrong->error);
 		done->bytes += whi_source_progress(&source);
 	}
 	if (r != WHI_COMPRESSED)
@@ -140,12 +165,12 @@ static int map_part(const struct whi_remote_file *file, const struct whi_split *
 	r = whi_packed_begin(&here.packed, path, split->begin,
 			     file->packed && end < file->size ? end : UINT64_MAX);
 	if (r == 0)
-		r = map_packed(&here.packed, fd, error);
+		r = map_packed(&here.packed, fd, &wrong->error);
 	done->bytes += whi_packed_progress(&here.packed);
 	done->unpacked += here.packed.made;
 	here.packed.made = 0;
 	if (r == WHI_PACKED_DAMAGED)
-		*error = -EBADMSG;
+		tell_damage(&here.packed.unpack, wrong);
 	return r < 0 ? r : 0;
 }
 
@@ -171,7 +196,7 @@ static int map_whole(const struct whi_remote_file *file, int fd, int *error)
 }
 
 static int map_file(const struct whi_remote_file *file, const struct whi_split *split,
-		    struct whi_remote_done *done, int *error)
+		    struct whi_remote_done *done, struct whi_remote_wrong *wrong)
 {
 	const char *path = (const char *)here.remote.bytes + file->path;
 	int fd, r;
@@ -180,14 +205,14 @@ static int map_file(const struct whi_remote_file *file, const struct whi_split *
 		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	} while (fd < 0 && errno == EINTR);
 	if (fd < 0) {
-		*error = -errno;
+		wrong->error = -errno;
 		return 0;
 	}
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	if (here.remote.job.records == WH_MR_FILES)
-		r = map_whole(file, fd, error);
+		r = map_whole(file, fd, &wrong->error);
 	else
-		r = map_part(file, split, fd, done, error);
+		r = map_part(file, split, fd, done, wrong);
 	close(fd);
 	return r;
 }
@@ -202,7 +227,7 @@ static int map_split(const struct whi_split *split, struct whi_remote_done *done
 
 		if (done->wrong_count == WHI_REMOTE_WRONG_MAX)
 			break;
-		r = map_file(&here.remote.files[done->file_end], split, done, &wrong.error);
+		r = map_file(&here.remote.files[done->file_end], split, done, &wrong);
 		if (wrong.error)
 			done->wrong[done->wrong_count++] = wrong;
 	}
@@ -223,6 +248,13 @@ static int map_blocks(const struct whi_remote_split *split, struct whi_remote_do
 	return r < 0 ? r : 0;
 }
 
+static enum wh_mr_ngram_version version_of(const struct whi_remote_split *split)
+{
+	enum wh_mr_ngram_version chosen = here.remote.job.ngram_version;
+
+	return chosen ? chosen : (enum wh_mr_ngram_version)split->ngram_version;
+}
+
 /* Everything that was mapped, to a new memfd. Returns it, or -errno. */
 static int send_records(void)
 {
@@ -239,16 +271,33 @@ static int send_records(void)
 	return r;
 }
 
+/* What was met in lines; the bad one of a split is in one of its files. */
+static void tell_ngrams(const struct whi_split *split, struct whi_remote_done *done)
+{
+	const struct whi_ngrams *ngrams = here.mapper->ngrams;
+	const char *path = ngrams->bad.origin.path;
+	uint64_t file = WHI_NGRAM_NO_FILE;
+
+	for (uint64_t i = split->file; path && i < split->file + split->file_count; i++)
+		if ((const char *)here.remote.bytes + here.remote.files[i].path == path)
+			file = i;
+	whi_ngram_tell(ngrams, file, &done->ngrams);
+}
+
 static int map_and_send(const struct whi_remote_split *split, struct whi_remote_done *done,
 			int *ret_fd)
 {
 	uint64_t before = whi_mapper_records(here.mapper);
 	int r;
 
+	if (here.mapper->ngrams)
+		whi_ngram_forget(here.mapper->ngrams, version_of(split));
 	if (split->block_count)
 		r = map_blocks(split, done);
 	else
 		r = map_split(&split->split, done);
+	if (here.mapper->ngrams)
+		tell_ngrams(&split->split, done);
 	if (r == 0)
 		r = send_records();
 	done->records = whi_mapper_records(here.mapper) - before;
@@ -259,6 +308,37 @@ static int map_and_send(const struct whi_remote_split *split, struct whi_remote_
 	for (unsigned part = 0; part < WHI_PARTS; part++)
 		whi_part_fini(&here.shared.store->parts[part]);
 	return 0;
+}
+
+/* Where the time goes, since it was last told: what a front knows grows, the rest begins anew. */
+static void tell_times(struct whi_remote_done *done, uint64_t cpu_began)
+{
+	struct whi_front *front = here.mapper->front;
+
+	for (unsigned step = 0; step < WHI_STEPS; step++)
+		done->step_ns[step] = atomic_exchange(&here.times.ns[step], 0);
+	done->cpu_ns = whi_cpu_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu_began;
+	if (!front)
+		return;
+	done->front = (struct whi_front_times){
+		.tokenize_ns = front->tokenize_ns - here.front.tokenize_ns,
+		.count_ns = front->count_ns - here.front.count_ns,
+		.counted = front->total - here.front.counted,
+		.entered = front->entered - here.front.entered,
+	};
+	here.front = (struct whi_front_times){ front->tokenize_ns, front->count_ns, front->total,
+					       front->entered };
+}
+
+static int map_explained(const struct whi_remote_split *split, struct whi_remote_done *done,
+			 int *ret_fd)
+{
+	uint64_t began = here.shared.times ? whi_cpu_ns(CLOCK_PROCESS_CPUTIME_ID) : 0;
+	int r = map_and_send(split, done, ret_fd);
+
+	if (here.shared.times)
+		tell_times(done, began);
+	return r;
 }
 
 /* The job of the registry; `io->result` has room for the answer. */
@@ -280,7 +360,7 @@ static int split_main(struct wh_job_io *io)
 	if (!here.mapper)
 		r = learn_job(io->args_fd);
 	if (r == 0)
-		r = map_and_send(split, done, &io->result_fd);
+		r = map_explained(split, done, &io->result_fd);
 	memcpy(done->why, here.why.text, sizeof(done->why));
 	/* What is left in it belongs to a split that has failed. */
 	if (r < 0 && here.mapper)

@@ -149,12 +149,10 @@ static int check_fits(struct whi_mr *mr)
 {
 	const struct wh_mr_job *job = mr->job;
 
-	if (job->generate || job->processes || job->records == WH_MR_FILES ||
-	    job->records == WH_MR_NGRAMS)
-		return whi_why(
-			&mr->why, -EINVAL,
-			"resume_dir is for jobs over files of words, lines and records, mapped "
-			"on threads");
+	if (job->generate || job->records == WH_MR_FILES)
+		return whi_why(&mr->why, -EINVAL,
+			       "resume_dir is for jobs over files of records: not for generated "
+			       "input, nor for files as records");
 	if (mr->input.has_stream)
 		return whi_why(&mr->why, -EINVAL,
 			       "resume_dir needs files that can be read again, not pipes");
@@ -239,7 +237,7 @@ static size_t choose_end(const struct whi_mr *mr)
 	return end;
 }
 
-int whi_resume_map_files(struct whi_mr *mr)
+int whi_resume_map(struct whi_mr *mr, int (*map)(void *arg), void *arg)
 {
 	int r = whi_mr_offload(mr, begin, mr);
 
@@ -250,7 +248,7 @@ int whi_resume_map_files(struct whi_mr *mr)
 		/* What could not be read is to be tried again by the next job. */
 		if (mr->stats.files_failed > 0)
 			mr->end_split = mr->input.split_count;
-		r = whi_mr_map_files(mr);
+		r = map(arg);
 		if (r == 0 && mr->stats.files_failed == 0)
 			r = whi_mr_offload(mr, whi_batch_write, mr);
 	}

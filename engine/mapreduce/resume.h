@@ -18,6 +18,7 @@
 
 #include "mapreduce/spill_file.h"
 
+struct whi_dealt;
 struct whi_mr;
 
 /* One batch that is complete. */
@@ -35,8 +36,10 @@ struct whi_resume {
 	struct whi_batch **batches;
 	size_t count;
 	size_t room;
-	uint64_t records; /* of all batches */
+	uint64_t records; /* of all batches that were there */
 	uint64_t bytes_done;
+	bool mixed;		 /* not all batches are by this process's hash */
+	struct whi_dealt *dealt; /* NULL: nothing is being dealt anew */
 };
 
 /* How the files of a job that is gone on with were cut. Call it before they are: on a worker.
@@ -44,8 +47,14 @@ struct whi_resume {
  * with. */
 int whi_resume_open(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_workers);
 
-/* Map all files that are not streams, writing batches. Suspends. Returns 0 or the job's error. */
-int whi_resume_map_files(struct whi_mr *mr);
+/* Map all splits that are not in batches, writing more of them: `map(arg)` maps those before
+ * mr->end_split. Suspends. Returns 0 or the job's error. */
+int whi_resume_map(struct whi_mr *mr, int (*map)(void *arg), void *arg);
+
+/* All is mapped, and mappers are flushed. If keys of some batches were dealt to partitions by
+ * another hash than this process has, they are dealt anew, with all others. Suspends. Returns 0 or
+ * the job's error. */
+int whi_resume_unite(struct whi_mr *mr);
 void whi_resume_fini(struct whi_resume *resume);
 
 /* What resume.c shares with resume_batch.c and resume_manifest.c. */
@@ -64,6 +73,10 @@ void whi_resume_drop(int dir_fd, const char *name);
 
 /* What was written of it is complete: make it last, and give it its name. Returns 0 or -errno. */
 int whi_resume_commit(int dir_fd, int fd, const char *name);
+
+/* Tells the hash by which this process deals keys to partitions from those of others, which have
+ * other secrets, and may have other instruction sets. */
+uint64_t whi_resume_hash(const struct whi_mr *mr);
 
 /* Go on behind the batches that are there. Returns 0 or -errno. */
 int whi_batches_load(struct whi_mr *mr);

@@ -17,6 +17,7 @@
 #include "mapreduce/job.h"
 
 enum {
+	VERSION = 2,
 	PATH_BYTES = 4096,
 	WRITE_BYTES = 256 * 1024,
 };
@@ -26,6 +27,7 @@ static const char magic[8] = "whorlmrB";
 /* The end of a batch file; the partitions come before. Of this machine only. */
 struct trailer {
 	char magic[8];
+	uint64_t hash; /* that deals keys to partitions; see whi_resume_hash */
 	uint64_t first_split;
 	uint64_t end_split;
 	uint64_t records; /* since the job began */
@@ -35,6 +37,7 @@ struct trailer {
 		uint64_t len;
 		uint64_t records;
 	} parts[WHI_PARTS];
+	struct whi_ngram_told ngrams; /* since the job began */
 	uint32_t version;
 	uint32_t crc; /* of all before it */
 };
@@ -98,7 +101,7 @@ static int adopt(struct whi_mr *mr, int fd, const char *name, const struct trail
 
 static bool is_whole(const struct trailer *trailer, uint64_t len, size_t first, size_t splits)
 {
-	if (memcmp(trailer->magic, magic, sizeof(magic)) != 0 || trailer->version != 1 ||
+	if (memcmp(trailer->magic, magic, sizeof(magic)) != 0 || trailer->version != VERSION ||
 	    trailer->crc != trailer_crc(trailer))
 		return false;
 	for (unsigned i = 0; i < WHI_PARTS; i++)
@@ -144,6 +147,9 @@ int whi_batches_load(struct whi_mr *mr)
 		mr->next_split = trailer.end_split;
 		resume->records = trailer.records;
 		resume->bytes_done = trailer.bytes_done;
+		resume->mixed = resume->mixed || trailer.hash != whi_resume_hash(mr);
+		mr->ngrams_told = trailer.ngrams;
+		atomic_store(&mr->ngram.version, (int)trailer.ngrams.version);
 	}
 }
 
@@ -240,7 +246,7 @@ static int write_parts(struct batch_writer *writer)
 	if (r < 0)
 		return r;
 	memcpy(trailer->magic, magic, sizeof(magic));
-	trailer->version = 1;
+	trailer->version = VERSION;
 	trailer->crc = trailer_crc(trailer);
 	return whi_write_all(writer->fd, trailer, sizeof(*trailer));
 }
@@ -251,7 +257,9 @@ static void fill_trailer(struct batch_writer *writer)
 
 	writer->trailer.first_split = mr->batch_split;
 	writer->trailer.end_split = mr->next_split;
-	writer->trailer.records = mr->resume.records;
+	writer->trailer.hash = whi_resume_hash(mr);
+	writer->trailer.ngrams = whi_mr_ngrams_told(mr);
+	writer->trailer.records = mr->resume.records + mr->stats.records;
 	writer->trailer.bytes_done = atomic_load(&mr->bytes_done);
 	for (const struct whi_mapper *mapper = mr->mappers; mapper; mapper = mapper->next)
 		writer->trailer.records += whi_mapper_records(mapper);

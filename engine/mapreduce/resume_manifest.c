@@ -12,8 +12,8 @@
 #include "mapreduce/job.h"
 
 enum {
-	VERSION = 1,
-	FACTS = 6, /* strings before the files */
+	VERSION = 2,
+	FACTS = 5, /* strings before the files */
 	ROOM_FIRST = 4096,
 	PATH_AT = 4, /* numbers before the path of a file */
 };
@@ -83,10 +83,9 @@ int whi_manifest_make(const struct whi_mr *mr, uint64_t split_bytes, unsigned wo
 	struct text text = { 0 };
 
 	put(&text, "whorl job %u", VERSION);
-	/* Partitions go by a hash of short words that not all kernels have in common. */
-	put(&text, "%s", mr->stats.isa);
 	put(&text, "%" PRIu64 " %u", split_bytes, workers);
-	put(&text, "%u %u %u %u", job->records, job->value, job->record_bytes, job->no_decompress);
+	put(&text, "%u %u %u %u %u %u %u", job->records, job->value, job->record_bytes,
+	    job->no_decompress, job->ngram_key, job->ngram_version, job->skip_bad);
 	put_words(&text, job->words);
 	put(&text, "%s", job->resume_id ? job->resume_id : "");
 	for (size_t i = 0; i < mr->input.file_count; i++)
@@ -114,7 +113,7 @@ static const char *fact(const char *manifest, size_t len, unsigned number)
 int whi_manifest_cut(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_workers)
 {
 	const struct whi_resume *resume = &mr->resume;
-	const char *cut = fact(resume->manifest, resume->manifest_len, 2);
+	const char *cut = fact(resume->manifest, resume->manifest_len, 1);
 	uint64_t split_bytes;
 	unsigned workers;
 
@@ -142,9 +141,9 @@ static int has_changed(struct whi_mr *mr, unsigned number, const char *then, con
 {
 	const char *dir = mr->job->resume_dir;
 
-	if (number == 1)
+	if (number == 0)
 		return whi_why(&mr->why, -ESTALE,
-			       "%s was begun with isa %s: go on with the same (--isa)", dir, then);
+			       "%s was begun by another version of this program: remove it", dir);
 	if (number < FACTS)
 		return whi_why(&mr->why, -ESTALE,
 			       "%s is of a job with other options: name another folder, or remove "

@@ -30,18 +30,20 @@ static size_t count_pairs(const struct whi_qnode *chain)
 	return count;
 }
 
+static void collect_block(struct whi_rows *rows, const struct whi_block *block)
+{
+	for (size_t at = 0; at < block->used;) {
+		const struct whi_pair *pair = (const void *)(block->data + at);
+
+		rows->items[rows->count++].ref = ref_to(pair, WHI_PAIR);
+		at += whi_pair_bytes(pair);
+	}
+}
+
 static void collect_pairs(struct whi_rows *rows, const struct whi_qnode *chain)
 {
-	for (; chain; chain = chain->next) {
-		const struct whi_block *block = whi_container_of(chain, struct whi_block, node);
-
-		for (size_t at = 0; at < block->used;) {
-			const struct whi_pair *pair = (const void *)(block->data + at);
-
-			rows->items[rows->count++].ref = ref_to(pair, WHI_PAIR);
-			at += whi_pair_bytes(pair);
-		}
-	}
+	for (; chain; chain = chain->next)
+		collect_block(rows, whi_container_of(chain, struct whi_block, node));
 }
 
 static void collect_shorts(struct whi_rows *rows, const struct whi_block *chunk, uint64_t least)
@@ -99,6 +101,138 @@ int whi_rows_init(struct whi_rows *rows, const struct whi_part *part, enum wh_mr
 	*rows = (struct whi_rows){ .part = part, .value = value };
 	rows->all = value != WH_MR_BYTES ? whi_part_keys(part) : count_pairs(pairs);
 	return collect(rows, rows->all, 0);
+}
+
+int whi_rows_init_blocks(struct whi_rows *rows, const struct whi_qnode *chain, size_t count,
+			 enum wh_mr_value value)
+{
+	*rows = (struct whi_rows){ .value = value, .all = count };
+	if (count == 0)
+		return 0;
+	rows->items = whi_alloc(count * sizeof(*rows->items));
+	if (!rows->items)
+		return -ENOMEM;
+	for (; chain; chain = chain->next) {
+		const struct whi_block *block = whi_container_of(chain, struct whi_block, node);
+
+		if (block->kind == WHI_SHORT)
+			collect_shorts(rows, block, 0);
+		else if (block->kind == WHI_LONG)
+			collect_longs(rows, block, 0);
+		else
+			collect_block(rows, block);
+	}
+	whi_assert(rows->count <= count);
+	return 0;
+}
+
+size_t whi_part_rows(const struct whi_part *part, enum wh_mr_value value)
+{
+	const struct whi_qnode *pairs = part->results ? part->results : part->pairs;
+
+	return value != WH_MR_BYTES ? whi_part_keys(part) : count_pairs(pairs);
+}
+
+static uint64_t chunks_used(const struct whi_table *table)
+{
+	uint64_t used = 0;
+
+	for (uint32_t i = 0; i < table->chunk_count; i++)
+		used += table->chunks[i]->used;
+	return used;
+}
+
+uint64_t whi_part_used(const struct whi_part *part)
+{
+	const struct whi_qnode *pairs = part->results ? part->results : part->pairs;
+	uint64_t used = chunks_used(&part->shorts) + chunks_used(&part->longs);
+
+	for (; pairs; pairs = pairs->next)
+		used += whi_container_of((struct whi_qnode *)pairs, struct whi_block, node)->used;
+	return used;
+}
+
+static void chain_chunks(struct whi_qnode **chain, struct whi_table *table)
+{
+	for (uint32_t i = 0; i < table->chunk_count; i++) {
+		table->chunks[i]->node.next = *chain;
+		*chain = &table->chunks[i]->node;
+	}
+	table->chunk_count = 0;
+	whi_table_fini(table);
+}
+
+static void chain_pairs(struct whi_qnode **chain, struct whi_qnode **pairs)
+{
+	while (*pairs) {
+		struct whi_qnode *node = *pairs;
+
+		*pairs = node->next;
+		node->next = *chain;
+		*chain = node;
+	}
+}
+
+struct whi_qnode *whi_part_take_blocks(struct whi_part *part)
+{
+	struct whi_qnode *chain = NULL;
+
+	chain_chunks(&chain, &part->shorts);
+	chain_chunks(&chain, &part->longs);
+	chain_pairs(&chain, &part->pairs);
+	chain_pairs(&chain, &part->results);
+	return chain;
+}
+
+static size_t record_bytes(const struct whi_block *block, size_t at)
+{
+	const void *record = block->data + at;
+
+	if (block->kind == WHI_SHORT)
+		return sizeof(struct whi_short);
+	if (block->kind == WHI_LONG)
+		return whi_long_bytes(((const struct whi_long *)record)->len);
+	return whi_pair_bytes(record);
+}
+
+/* `most` records of a block, evenly over its bytes. */
+static void sample_block(struct whi_rows *rows, const struct whi_block *block, size_t most)
+{
+	size_t taken = 0;
+
+	for (size_t at = 0; at < block->used && taken < most; at += record_bytes(block, at)) {
+		const struct whi_short *record = (const void *)(block->data + at);
+
+		if (at < block->used / most * taken || (block->kind == WHI_SHORT && !record->low))
+			continue;
+		rows->items[rows->count++].ref = ref_to(block->data + at, block->kind);
+		taken++;
+	}
+}
+
+static void sample_table(struct whi_rows *rows, const struct whi_table *table, unsigned when,
+			 size_t most)
+{
+	if (table->chunk_count && most)
+		sample_block(rows, table->chunks[(uint64_t)when * table->chunk_count / 256], most);
+}
+
+void whi_rows_sample(struct whi_rows *rows, const struct whi_part *part, unsigned when, size_t most)
+{
+	const struct whi_qnode *pairs = part->results ? part->results : part->pairs;
+	size_t keys = whi_part_keys(part), shorts = keys ? most * part->shorts.used / keys : 0;
+	size_t blocks = 0;
+
+	sample_table(rows, &part->shorts, when, shorts);
+	sample_table(rows, &part->longs, when, keys ? most - shorts : 0);
+	for (const struct whi_qnode *node = pairs; node; node = node->next)
+		blocks++;
+	for (size_t i = 0; i < blocks * when / 256; i++)
+		pairs = pairs->next;
+	if (pairs)
+		sample_block(rows,
+			     whi_container_of((struct whi_qnode *)pairs, struct whi_block, node),
+			     most);
 }
 
 /* How many numbers of a part have each count of bits. */
@@ -163,27 +297,30 @@ static size_t short_len(const struct whi_short *key)
 	return 8 - (size_t)__builtin_clzll(key->low) / 8;
 }
 
-static void get_short(const struct whi_short *record, struct wh_mr_row *ret)
+size_t whi_row_of_short(const struct whi_short *record, struct wh_mr_row *ret)
 {
 	ret->key = (struct wh_mr_bytes){ record, short_len(record) };
 	ret->value = (struct wh_mr_bytes){ 0 };
 	ret->number = record->count;
+	return sizeof(*record);
 }
 
-static void get_long(const struct whi_long *record, struct wh_mr_row *ret)
+size_t whi_row_of_long(const struct whi_long *record, struct wh_mr_row *ret)
 {
 	ret->key = (struct wh_mr_bytes){ record + 1, record->len };
 	ret->value = (struct wh_mr_bytes){ 0 };
 	ret->number = record->count;
+	return whi_long_bytes(record->len);
 }
 
-static void get_pair(const struct whi_pair *pair, struct wh_mr_row *ret)
+size_t whi_row_of_pair(const struct whi_pair *pair, struct wh_mr_row *ret)
 {
 	const uint8_t *key = (const void *)(pair + 1);
 
 	ret->key = (struct wh_mr_bytes){ key, pair->key_len };
 	ret->value = (struct wh_mr_bytes){ key + pair->key_len, pair->value_len };
 	ret->number = 0;
+	return whi_pair_bytes(pair);
 }
 
 void whi_rows_get(const struct whi_rows *rows, uint64_t ref, struct wh_mr_row *ret)
@@ -193,13 +330,13 @@ void whi_rows_get(const struct whi_rows *rows, uint64_t ref, struct wh_mr_row *r
 
 	switch ((enum whi_kind)(ref & REF_KIND)) {
 	case WHI_SHORT:
-		get_short(at, ret);
+		whi_row_of_short(at, ret);
 		return;
 	case WHI_LONG:
-		get_long(at, ret);
+		whi_row_of_long(at, ret);
 		return;
 	case WHI_PAIR:
-		get_pair(at, ret);
+		whi_row_of_pair(at, ret);
 		return;
 	case WHI_KINDS:
 		break;
@@ -226,6 +363,18 @@ int whi_row_compare(const struct wh_mr_row *a, const struct wh_mr_row *b, enum w
 	if (order == WH_MR_BY_VALUE)
 		return values ? values : keys;
 	return keys ? keys : values;
+}
+
+struct whi_rank whi_row_rank(const struct wh_mr_row *row, enum wh_mr_value value,
+			     enum wh_mr_order order)
+{
+	if (order == WH_MR_BY_KEY)
+		return (struct whi_rank){ whi_row_window(&row->key, 0),
+					  whi_row_window(&row->key, 8) };
+	if (value == WH_MR_BYTES)
+		return (struct whi_rank){ whi_row_window(&row->value, 0),
+					  whi_row_window(&row->value, 8) };
+	return (struct whi_rank){ ~row->number, whi_row_window(&row->key, 0) };
 }
 
 uint64_t whi_row_window(const struct wh_mr_bytes *bytes, size_t depth)

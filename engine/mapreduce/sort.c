@@ -1,6 +1,6 @@
-/* Sorts the rows of a partition: three-way radix quicksort over cached 8-byte windows of what rows
- * are compared by (J. Bentley and R. Sedgewick, "Fast Algorithms for Sorting and Searching
- * Strings", 1997).
+/* Sorts rows: radix sort from the most significant byte on, in place (P. McIlroy, K. Bostic and
+ * M. McIlroy, "Engineering Radix Sort", 1993), over cached 8-byte windows of what rows are compared
+ * by.
  *
  * 1. All rows of a span are equal in what comes before its stage and depth; the items' prefixes
  *    hold the window there.
@@ -13,6 +13,8 @@
 enum {
 	SMALL = 24, /* sorted by insertion */
 	WINDOW = 8,
+	DIGIT_BITS = 8, /* at most */
+	DIGITS = 1 << DIGIT_BITS,
 };
 
 /* What rows are compared by, part after part. */
@@ -23,7 +25,9 @@ struct sorter {
 	enum wh_mr_order order;
 	const _Atomic bool *stop;
 	const struct whi_item *limit; /* what comes from here on need not be sorted */
-	uint64_t random;
+	/* Of the span that is being split, and of nobody once its parts are sorted. */
+	size_t next[DIGITS];
+	size_t end[DIGITS];
 };
 
 struct span {
@@ -31,7 +35,6 @@ struct span {
 	size_t count;
 	enum stage stage;
 	size_t depth;
-	bool equal; /* all prefixes are */
 };
 
 static enum stage next_stage(const struct sorter *sorter, enum stage stage)
@@ -82,18 +85,6 @@ static uint64_t prefix_of(const struct wh_mr_row *row, enum stage stage, size_t 
 	return 0;
 }
 
-static void load(const struct sorter *sorter, const struct span *span)
-{
-	struct wh_mr_row row;
-
-	if (span->stage == DONE)
-		return;
-	for (size_t i = 0; i < span->count; i++) {
-		whi_rows_get(sorter->rows, span->items[i].ref, &row);
-		span->items[i].prefix = prefix_of(&row, span->stage, span->depth);
-	}
-}
-
 static void swap(struct whi_item *a, struct whi_item *b)
 {
 	struct whi_item kept = *a;
@@ -125,26 +116,6 @@ static void sort_small(const struct sorter *sorter, const struct span *span)
 	}
 }
 
-static uint64_t any_prefix(struct sorter *sorter, const struct span *span)
-{
-	/* Marsaglia's xorshift64 */
-	sorter->random ^= sorter->random << 13;
-	sorter->random ^= sorter->random >> 7;
-	sorter->random ^= sorter->random << 17;
-	return span->items[sorter->random % span->count].prefix;
-}
-
-static uint64_t choose_pivot(struct sorter *sorter, const struct span *span)
-{
-	uint64_t a = any_prefix(sorter, span), b = any_prefix(sorter, span);
-	uint64_t c = any_prefix(sorter, span);
-	uint64_t low = a < b ? a : b, high = a < b ? b : a;
-
-	if (c < low)
-		return low;
-	return c > high ? high : c;
-}
-
 static void sort_span(struct sorter *sorter, struct span span);
 
 /* Sort the smaller one, return the other. */
@@ -156,44 +127,122 @@ static struct span sort_smaller(struct sorter *sorter, struct span a, struct spa
 	return a_first ? b : a;
 }
 
-/* Smaller than the pivot, equal, greater (E. Dijkstra's flag). */
-static struct span split(struct sorter *sorter, struct span span)
-{
-	uint64_t pivot = choose_pivot(sorter, &span);
-	struct whi_item *items = span.items;
-	size_t low = 0, high = span.count;
-	struct span less = span, equal = span, greater = span;
+/* Where prefixes are told apart: the highest bits that are not the same in all of them. */
+struct digit {
+	unsigned shift;
+	unsigned mask;
+};
 
-	for (size_t i = 0; i < high;) {
-		if (items[i].prefix < pivot)
-			swap(&items[low++], &items[i++]);
-		else if (items[i].prefix > pivot)
-			swap(&items[i], &items[--high]);
-		else
-			i++;
-	}
-	less.count = low;
-	equal.items += low;
-	equal.count = high - low;
-	equal.equal = true;
-	greater.items += high;
-	greater.count -= high;
-	return sort_smaller(sorter, sort_smaller(sorter, less, greater), equal);
+static inline unsigned digit_of(struct digit digit, const struct whi_item *item)
+{
+	return (unsigned)(item->prefix >> digit.shift) & digit.mask;
 }
 
-/* Put the rows that have no bytes beyond this window first. Returns how many there are. */
-static size_t ended_first(const struct sorter *sorter, const struct span *span)
+/* Bits in which some prefixes differ. */
+static uint64_t differing(const struct span *span)
 {
+	uint64_t bits = 0;
+
+	for (size_t i = 1; i < span->count; i++)
+		bits |= span->items[i].prefix ^ span->items[0].prefix;
+	return bits;
+}
+
+/* A few rows a digit, so that what is left to insertion is little. */
+static struct digit choose_digit(size_t count, uint64_t bits)
+{
+	const unsigned highest = 63 - (unsigned)__builtin_clzll(bits);
+	unsigned width = 62 - (unsigned)__builtin_clzll(count);
+
+	width = width < DIGIT_BITS ? width : DIGIT_BITS;
+	return (struct digit){
+		.shift = highest + 1 > width ? highest + 1 - width : 0,
+		.mask = (1u << width) - 1,
+	};
+}
+
+/* Count digits: where each one's items begin, and end. Returns the one of most items. */
+static unsigned place_digits(struct sorter *sorter, const struct span *span, struct digit digit)
+{
+	size_t at = 0, most = 0;
+	unsigned best = 0;
+
+	for (unsigned i = 0; i <= digit.mask; i++)
+		sorter->end[i] = 0;
+	for (size_t i = 0; i < span->count; i++)
+		sorter->end[digit_of(digit, &span->items[i])]++;
+	for (unsigned i = 0; i <= digit.mask; i++) {
+		if (sorter->end[i] > most) {
+			most = sorter->end[i];
+			best = i;
+		}
+		sorter->next[i] = at;
+		at += sorter->end[i];
+		sorter->end[i] = at;
+	}
+	return best;
+}
+
+/* Each item goes to its digit's place, and makes the one there go to its own. */
+static void move_items(struct sorter *sorter, const struct span *span, struct digit digit)
+{
+	for (unsigned i = 0; i <= digit.mask; i++)
+		while (sorter->next[i] < sorter->end[i]) {
+			struct whi_item item = span->items[sorter->next[i]];
+			unsigned to = digit_of(digit, &item);
+
+			while (to != i) {
+				swap(&item, &span->items[sorter->next[to]++]);
+				to = digit_of(digit, &item);
+			}
+			span->items[sorter->next[i]++] = item;
+		}
+}
+
+/* By one digit. Sorts all parts but the largest, and returns that. */
+static struct span split(struct sorter *sorter, struct span span, uint64_t bits)
+{
+	struct digit digit = choose_digit(span.count, bits);
+	unsigned best = place_digits(sorter, &span, digit);
+	struct span largest = span, part = span;
+
+	move_items(sorter, &span, digit);
+	for (size_t begin = 0, end; begin < span.count; begin = end) {
+		unsigned one = digit_of(digit, &span.items[begin]);
+
+		for (end = begin + 1; end < span.count; end++)
+			if (digit_of(digit, &span.items[end]) != one)
+				break;
+		part.items = span.items + begin;
+		part.count = end - begin;
+		if (one == best)
+			largest = part;
+		else
+			sort_span(sorter, part);
+	}
+	return largest;
+}
+
+/* Rows whose windows are equal: those that have no bytes beyond go first, to their next stage, the
+ * others to their next window. Returns how many there are of the first. */
+static size_t load_deeper(const struct sorter *sorter, const struct span *span)
+{
+	const enum stage next = next_stage(sorter, span->stage);
 	size_t ended = 0;
 	struct wh_mr_row row;
 
 	for (size_t i = 0; i < span->count; i++) {
+		struct whi_item *item = &span->items[i];
 		const struct wh_mr_bytes *bytes;
 
-		whi_rows_get(sorter->rows, span->items[i].ref, &row);
+		whi_rows_get(sorter->rows, item->ref, &row);
 		bytes = stage_bytes(&row, span->stage);
-		if (!bytes || bytes->len <= span->depth + WINDOW)
-			swap(&span->items[ended++], &span->items[i]);
+		if (bytes && bytes->len > span->depth + WINDOW) {
+			item->prefix = whi_row_window(bytes, span->depth + WINDOW);
+			continue;
+		}
+		item->prefix = prefix_of(&row, next, 0);
+		swap(&span->items[ended++], item);
 	}
 	return ended;
 }
@@ -201,7 +250,7 @@ static size_t ended_first(const struct sorter *sorter, const struct span *span)
 /* Go on with rows whose windows are equal. */
 static struct span look_deeper(struct sorter *sorter, struct span span)
 {
-	size_t count = ended_first(sorter, &span);
+	size_t count = load_deeper(sorter, &span);
 	struct span ended = {
 		.items = span.items,
 		.count = count,
@@ -214,19 +263,20 @@ static struct span look_deeper(struct sorter *sorter, struct span span)
 		.depth = span.depth + WINDOW,
 	};
 
-	load(sorter, &ended);
-	load(sorter, &rest);
 	return sort_smaller(sorter, ended, rest);
 }
 
 static void sort_span(struct sorter *sorter, struct span span)
 {
 	while (span.count > SMALL && span.stage != DONE) {
+		uint64_t bits;
+
 		if (span.items >= sorter->limit)
 			return;
 		if (atomic_load_explicit(sorter->stop, memory_order_relaxed))
 			return;
-		span = span.equal ? look_deeper(sorter, span) : split(sorter, span);
+		bits = differing(&span);
+		span = bits ? split(sorter, span, bits) : look_deeper(sorter, span);
 	}
 	if (span.stage != DONE)
 		sort_small(sorter, &span);
@@ -239,14 +289,17 @@ void whi_rows_sort(struct whi_rows *rows, const struct wh_mr_job *job, const _At
 		.rows = rows,
 		.order = job->order,
 		.stop = stop,
-		.random = 1,
 	};
 	struct span span = { .items = rows->items, .count = rows->count };
+	struct wh_mr_row row;
 
 	if (job->order == WH_MR_UNORDERED || rows->count == 0)
 		return;
 	sorter.limit = rows->items + (some ? job->rows_max : rows->count);
 	span.stage = job->order == WH_MR_BY_KEY ? BY_KEY : BY_SUM;
-	load(&sorter, &span);
+	for (size_t i = 0; i < rows->count; i++) {
+		whi_rows_get(rows, rows->items[i].ref, &row);
+		rows->items[i].prefix = prefix_of(&row, span.stage, 0);
+	}
 	sort_span(&sorter, span);
 }

@@ -11,6 +11,7 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,6 +30,36 @@ void whi_source_init(struct whi_source *source, const char *path, uint64_t begin
 		.pos = begin ? begin - 1 : 0,
 		.synced = begin == 0,
 	};
+}
+
+void whi_identity_get(struct whi_identity *ret, int fd, const char *path)
+{
+	struct statx st;
+	int flags = fd == AT_FDCWD ? 0 : AT_EMPTY_PATH;
+
+	*ret = (struct whi_identity){ 0 };
+	if (statx(fd, flags ? "" : path, flags, STATX_INO | STATX_BTIME, &st) < 0)
+		return;
+	ret->device = makedev(st.stx_dev_major, st.stx_dev_minor);
+	ret->inode = st.stx_ino;
+	/* A number is given again when its file has gone. */
+	if (st.stx_mask & STATX_BTIME)
+		ret->born_ns = st.stx_btime.tv_sec * (int64_t)1000000000 + st.stx_btime.tv_nsec;
+}
+
+bool whi_source_is_replaced(struct whi_source *source, int fd)
+{
+	struct whi_identity now;
+
+	if (!source->is || source->is->inode == 0)
+		return false;
+	whi_identity_get(&now, fd, NULL);
+	if (now.device == source->is->device && now.inode == source->is->inode &&
+	    now.born_ns == source->is->born_ns)
+		return false;
+	source->error = -ESTALE;
+	source->done = true;
+	return true;
 }
 
 static void consume(struct whi_source *source, struct whi_buffer *buf, size_t len)
@@ -235,7 +266,7 @@ int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper)
 
 	if (fd < 0)
 		return WHI_NOT_CACHED;
-	r = map_fd(source, mapper, fd);
+	r = whi_source_is_replaced(source, fd) ? 0 : map_fd(source, mapper, fd);
 	close(fd);
 	return r;
 }

@@ -23,8 +23,17 @@ enum {
 	WHI_COMPRESSED, /* it begins as compressed data do; nothing was mapped */
 };
 
+/* Which file a path meant. What is cut into parts is opened once for each, and parts of two files
+ * would be of none. */
+struct whi_identity {
+	uint64_t device;
+	uint64_t inode; /* 0: not known, or of no matter */
+	int64_t born_ns;
+};
+
 struct whi_source {
 	const char *path;
+	const struct whi_identity *is; /* the one that it is part of, or NULL */
 	uint64_t begin;
 	uint64_t end; /* UINT64_MAX: as far as there are bytes */
 	uint64_t pos; /* in the file: where the buffer begins */
@@ -45,6 +54,13 @@ void whi_source_init(struct whi_source *source, const char *path, uint64_t begin
  * is still full then, it grows. Returns 0, or an error as whi_mapper_map, or -EMSGSIZE. */
 int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
 		   bool eof);
+
+/* Look which file is open as `fd`, or if that is AT_FDCWD, is at `path`. */
+void whi_identity_get(struct whi_identity *ret, int fd, const char *path);
+
+/* Whether what was opened for the source is another file than the one it is part of: then the
+ * source is done, with an error. */
+bool whi_source_is_replaced(struct whi_source *source, int fd);
 
 /* How many bytes are wanted that follow those in `buf`, whether there is room for them or not. */
 uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer *buf);

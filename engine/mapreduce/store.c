@@ -17,7 +17,7 @@
 #include "mapreduce/spill.h"
 #include "mapreduce/wide.h"
 
-enum { MERGE_BYTES_MIN = 2 * WHI_BLOCK_BYTES };
+enum { MERGE_BYTES_MIN = 2 * WHI_BLOCK_BYTES, FETCH_BYTES = 1024 };
 
 struct whi_store *whi_store_new(void)
 {
@@ -95,6 +95,25 @@ static void count_held(struct whi_store *store, struct whi_part *part, uint64_t 
 		whi_budget_add(&store->spill->budget, (int64_t)(held - before - consumed));
 }
 
+static uint64_t chain_bytes(const struct whi_qnode *chain)
+{
+	uint64_t bytes = 0;
+
+	for (; chain; chain = chain->next)
+		bytes += block_memory(
+			whi_container_of((struct whi_qnode *)chain, struct whi_block, node));
+	return bytes;
+}
+
+void whi_part_hold(struct whi_store *store, struct whi_part *part)
+{
+	part->pair_bytes = chain_bytes(part->pairs) + chain_bytes(part->results);
+	count_held(store, part,
+		   whi_table_bytes(&part->shorts) + whi_table_bytes(&part->longs) +
+			   part->pair_bytes,
+		   0);
+}
+
 void whi_part_forget(struct whi_store *store, struct whi_part *part)
 {
 	count_held(store, part, 0, 0);
@@ -110,6 +129,13 @@ void whi_part_empty(struct whi_store *store, struct whi_part *part)
 	whi_part_forget(store, part);
 }
 
+/* What comes first in a block that is merged next; the rest is fetched on the way. */
+static void fetch_begin(const struct whi_block *block)
+{
+	for (size_t at = 0; at < FETCH_BYTES; at += 64)
+		__builtin_prefetch((const uint8_t *)block + at);
+}
+
 int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool)
 {
 	struct whi_qnode *chain = whi_mpsc_take(&part->pending);
@@ -121,6 +147,8 @@ int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_po
 		struct whi_block *block = whi_container_of(chain, struct whi_block, node);
 
 		chain = chain->next;
+		if (chain)
+			fetch_begin(whi_container_of(chain, struct whi_block, node));
 		merged += block->used;
 		consumed += block_memory(block);
 		if (r < 0) {
@@ -211,6 +239,15 @@ void whi_writer_init(struct whi_writer *writer, struct whi_store *store)
 	writer->store = store;
 	writer->pool.room = store->block_room;
 	writer->pool.most = store->pool_most;
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		writer->turns[part] = 1;
+}
+
+/* Once past the last one, it stays there. */
+static void next_turn(uint32_t *turn)
+{
+	if (*turn <= WHI_TURN_LAST)
+		++*turn;
 }
 
 void whi_writer_push(struct whi_writer *writer, enum whi_kind kind, unsigned part)
@@ -222,6 +259,8 @@ void whi_writer_push(struct whi_writer *writer, enum whi_kind kind, unsigned par
 		block->used = (size_t)(writer->rooms[kind][part].at - block->data);
 		writer->rooms[kind][part] = (struct whi_room){ NULL, NULL };
 	}
+	if (block && kind == WHI_LONG)
+		next_turn(&writer->turns[part]);
 	if (block)
 		block_push(writer, &writer->store->parts[part], block);
 }

@@ -21,7 +21,7 @@
 #include "mapreduce/table.h"
 #include "mapreduce/times.h"
 
-enum { WHI_PARTS = 256 };
+enum { WHI_PARTS = 256, WHI_TURN_LAST = (1 << 20) - 1 };
 
 struct whi_spill;
 
@@ -64,6 +64,9 @@ struct whi_writer {
 	/* Of counted keys; the block's `used` is set when it is pushed. Not in the blocks, whose
 	 * heads are so many bytes apart that a cache has only a few sets for all of them. */
 	struct whi_room rooms[WHI_PAIR][WHI_PARTS];
+	/* Tells each open block of long keys from those that were open before it. Beyond
+	 * WHI_TURN_LAST, no place has room for it, and nothing is found there. */
+	uint32_t turns[WHI_PARTS];
 	struct whi_pool pool;
 };
 
@@ -98,6 +101,9 @@ int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_po
 
 /* Free what a partition that the caller has claimed holds in memory, without what is pending. */
 void whi_part_empty(struct whi_store *store, struct whi_part *part);
+
+/* The memory of a partition is what it has now, and nothing is pending. */
+void whi_part_hold(struct whi_store *store, struct whi_part *part);
 
 /* The memory of a partition has gone. */
 void whi_part_forget(struct whi_store *store, struct whi_part *part);

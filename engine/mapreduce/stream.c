@@ -64,6 +64,28 @@ int whi_stream_adopt(struct whi_stream *stream, const struct whi_extent *extent,
 	return 0;
 }
 
+int whi_stream_join(struct whi_stream *to, struct whi_stream *from)
+{
+	for (uint32_t i = 0; i < from->count; i++) {
+		int r = add_extent(to, &from->extents[i]);
+
+		if (r == 0)
+			continue;
+		/* Each extent is given back once. */
+		memmove(from->extents, from->extents + i,
+			(from->count - i) * sizeof(*from->extents));
+		from->count -= i;
+		return r;
+	}
+	to->bytes += from->bytes;
+	to->records += from->records;
+	to->kept_bytes += from->kept_bytes;
+	to->kept_records += from->kept_records;
+	from->count = 0;
+	whi_stream_fini(from);
+	return 0;
+}
+
 static struct whi_codec codec_of(const struct whi_stream *stream)
 {
 	return (struct whi_codec){ .hash_id = WHI_CODEC_HASH_STORE, .part = stream->id };

@@ -34,6 +34,10 @@ void whi_stream_drop(struct whi_stream *stream);
 /* Add an extent of a file that is kept, which holds `records` records. Returns 0 or -ENOMEM. */
 int whi_stream_adopt(struct whi_stream *stream, const struct whi_extent *extent, uint64_t records);
 
+/* Append what is in `from`, a stream of the same id that nobody writes any more; it is empty then.
+ * Returns 0 or -ENOMEM, with some of it moved. */
+int whi_stream_join(struct whi_stream *to, struct whi_stream *from);
+
 /* Appends to a stream. */
 struct whi_stream_writer {
 	struct whi_spill_file *file;

@@ -337,6 +337,7 @@ static inline const uint8_t *fetch_next(const struct whi_table *table, const uin
 	if (at >= end)
 		return at;
 	__builtin_prefetch(at + SOURCE_AHEAD);
+	__builtin_prefetch(at + SOURCE_AHEAD + 64);
 	fetch_place(table, record->hash);
 	return at + whi_long_bytes(record->len);
 }

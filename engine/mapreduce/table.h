@@ -26,6 +26,14 @@ struct whi_key {
 	uint64_t high;
 };
 
+/* How many bytes it has. */
+static inline size_t whi_key_len(const struct whi_key *key)
+{
+	uint64_t bytes = key->high ? key->high : key->low;
+
+	return (key->high ? 16u : 8u) - (size_t)__builtin_clzll(bytes) / 8;
+}
+
 /* A short key in a block. */
 struct whi_short {
 	uint64_t low;

@@ -20,6 +20,14 @@ struct whi_times {
 	_Atomic uint64_t ns[WHI_STEPS];
 };
 
+/* What a front table knows of it, or several have known. */
+struct whi_front_times {
+	uint64_t tokenize_ns; /* by the wall, */
+	uint64_t count_ns;
+	uint64_t counted;
+	uint64_t entered;
+};
+
 static inline uint64_t whi_cpu_ns(clockid_t clock)
 {
 	struct timespec now;

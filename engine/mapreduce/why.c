@@ -80,10 +80,10 @@ static const char *values_fault(const struct wh_mr_job *job)
 		return "combine and reduce go with value = WH_MR_BYTES; numbers need none";
 	if (job->arg_bytes && !job->arg)
 		return "arg_bytes is given without arg";
-	if (job->processes && job->records == WH_MR_NGRAMS)
-		return "processes do not count ngrams: leave processes out";
-	if (job->processes && job->resume_dir)
-		return "processes and resume_dir exclude each other: leave one of them out";
+	if (job->processes && job->direct)
+		return "processes read through the page cache: leave processes or direct out";
+	if (!job->format != !job->write || (job->format && job->output))
+		return "format and write go together, and take the place of output";
 	if (job->order > WH_MR_BY_VALUE)
 		return "order is none of the WH_MR_ orders";
 	return NULL;
@@ -124,6 +124,10 @@ const char *wh_mr_file_error_text(int err)
 		return "it became shorter, or changed, while it was read";
 	case -ENODATA:
 		return "its length is no multiple of the record length";
+	case -ENAMETOOLONG:
+		return "File name too long: its path is; start from a folder further down";
+	case -EIO:
+		return "Input/output error: the device did not give it; the kernel's log says why";
 	default:
 		return strerror(-err);
 	}

@@ -4,14 +4,15 @@
  * for byte.
  *
  * The work is done by a kernel chosen at run time for this processor's instruction set. All kernels
- * find the same words; they differ in speed and in the hash of short words, so that one store is
- * filled by one kernel.
+ * find the same words; they differ in speed and in where they look in the front table, so that one
+ * front table is filled by one kernel.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <whorl/mapreduce.h>
 
 #include "mapreduce/front.h"
 #include "mapreduce/words_rule.h"
@@ -19,6 +20,17 @@
 enum {
 	WHI_WORDS_SLACK = 64, /* bytes after the data that a kernel may read and write */
 	WHI_WORDS_SEPARATOR_MAX = 0x20,
+};
+
+/* Keys that were emitted, of 1 to WHI_SHORT_MAX bytes each. */
+struct whi_key_batch {
+	const uint8_t *base; /* with WHI_SHORT_MAX bytes behind the last key */
+	const struct wh_mr_gathered *keys;
+	size_t count;
+	/* Where the kernel notes those with a zero in them, which are not short ones; they get id
+	 * 0, which is no key's. */
+	uint16_t *odd;
+	size_t odd_count;
 };
 
 struct whi_words_kernel {
@@ -36,6 +48,9 @@ struct whi_words_kernel {
 
 	/* Count front->shorts, words of `data`. */
 	void (*count)(struct whi_front *front, const uint8_t *data);
+
+	/* Find the batch's keys: to front->ids, with room for all of them reserved. */
+	void (*find)(struct whi_front *front, struct whi_key_batch *batch);
 };
 
 /* The kernels that this build has, best first, ending in NULL; the last one runs anywhere. */

@@ -110,4 +110,5 @@ const struct whi_words_kernel whi_words_avx512 = {
 	.tokenize = tokenize,
 	.tokenize_by = whi_words_rule_avx2,
 	.count = count,
+	.find = whi_words_x86_find_batch,
 };

@@ -78,6 +78,7 @@ static const struct whi_words_kernel neon = {
 	.tokenize = tokenize,
 	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
+	.find = whi_words_scalar_find,
 };
 
 const struct whi_words_kernel *const whi_words_kernels[] = {

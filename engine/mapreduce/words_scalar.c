@@ -80,7 +80,7 @@ static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 
 static inline uint16_t find(struct whi_front *front, uint64_t low, uint64_t high)
 {
-	uint64_t hash = whi_hash_mix(low ^ 0xa0761d6478bd642fu, high ^ 0xe7037ed1a0b428dbu);
+	uint64_t hash = whi_hash_short(low, high);
 	uint16_t id = front->index[whi_front_place(hash)];
 	const struct whi_key *key = &front->keys[id];
 
@@ -103,9 +103,34 @@ void whi_words_scalar_count(struct whi_front *front, const uint8_t *data)
 	whi_front_bump(front, words->count);
 }
 
+/* Its upper bits are set if one of its bytes is zero. */
+static inline uint64_t zeros(uint64_t x)
+{
+	return (x - EACH(1)) & ~x;
+}
+
+void whi_words_scalar_find(struct whi_front *front, struct whi_key_batch *batch)
+{
+	for (size_t i = 0; i < batch->count; i++) {
+		const struct wh_mr_gathered *key = &batch->keys[i];
+		const uint8_t *bytes = batch->base + key->offset;
+		const struct whi_key *mask = &whi_words_masks[key->len];
+		uint64_t low = whi_hash_word(bytes) & mask->low;
+		uint64_t high = whi_hash_word(bytes + 8) & mask->high;
+
+		front->ids[i] = 0;
+		if (whi_unlikely((zeros(low | ~mask->low) | zeros(high | ~mask->high)) &
+				 EACH(0x80)))
+			batch->odd[batch->odd_count++] = (uint16_t)i;
+		else
+			front->ids[i] = find(front, low, high);
+	}
+}
+
 const struct whi_words_kernel whi_words_scalar = {
 	.name = "scalar",
 	.tokenize = tokenize,
 	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
+	.find = whi_words_scalar_find,
 };

@@ -9,6 +9,9 @@ extern const struct whi_words_kernel whi_words_scalar;
 /* Its `count`. */
 void whi_words_scalar_count(struct whi_front *front, const uint8_t *data);
 
+/* Its `find`. */
+void whi_words_scalar_find(struct whi_front *front, struct whi_key_batch *batch);
+
 /* The first `count` borders, starts and ends of words in turn, into words by length. */
 static inline void whi_words_sort_out(struct whi_front *front, size_t count)
 {

@@ -61,4 +61,5 @@ const struct whi_words_kernel whi_words_sse2 = {
 	.tokenize = tokenize,
 	.tokenize_by = whi_words_rule_scalar,
 	.count = whi_words_scalar_count,
+	.find = whi_words_scalar_find,
 };

@@ -7,7 +7,7 @@
 
 KERNEL static void find_at_once(struct whi_front *front, const uint8_t *data)
 {
-	const struct whi_words_x86_table table = { front->index, front->keys };
+	const struct whi_words_x86_table table = whi_words_x86_table(front);
 	const size_t count = front->shorts.count;
 
 	for (size_t i = 0; i < count; i++)
@@ -16,7 +16,7 @@ KERNEL static void find_at_once(struct whi_front *front, const uint8_t *data)
 
 KERNEL static void find_in_two_passes(struct whi_front *front, const uint8_t *data)
 {
-	const struct whi_words_x86_table table = { front->index, front->keys };
+	const struct whi_words_x86_table table = whi_words_x86_table(front);
 	const size_t count = front->shorts.count;
 	uint16_t *const all = front->missed;
 	size_t missed = 0;

@@ -144,6 +144,24 @@ def many_different_words_are_counted():
               1000000 + len(text[:1000000].rsplit(b"\n", 1)[0].split()))
 
 
+@test
+def workers_write_every_format_alike():
+    words = [b"%d" % (number * 2654435761 % (1 << 32)) for number in range(60000)]
+    with folder() as path:
+        file = write(path / "t", b"\n".join(words + words[:20000] + [b'"', b"a,b", b"\xff"]))
+        for form in ("tsv", "csv", "json", "binary"):
+            one = count("--workers", 1, "--format", form, file)
+            equal(one.returncode, 0, one.stderr)
+            for workers in (2, 4):
+                more = count("--workers", workers, "--format", form, file)
+                equal(more.stdout == one.stdout, True, form, "of", workers, "workers")
+            if form == "tsv":
+                equal(one.stdout == rows_of(file.read_bytes()), True, "tsv")
+            if form == "json":
+                answer = json.loads(one.stdout.decode())
+                equal([len(answer["words"]), answer["different"]], [60003, 60003])
+
+
 # Where the bytes come from
 
 @test
@@ -337,6 +355,9 @@ def top_prints_the_first_rows_only():
 def json_says_the_same():
     with folder() as path:
         file = write(path / "t", random_text(random.Random(SEED), 300000) + b' "q" \\b\\ a\x7fb')
+        control = write(path / "control", b"a\x01b")
+        answer = json.loads(count("--json", "--words", "posix-space", control).stdout.decode())
+        equal(answer["words"], [{"word": "a\x01b", "count": 1}])
         out = count("--json", file).stdout
         answer = json.loads(out.decode())
         got = {row["word"].encode("utf-8", "surrogateescape"): row["count"]

@@ -212,7 +212,6 @@ def a_folder_of_something_else_is_refused():
 
         is_refused(file, other, why=["other files", str(other), str(file)])
         is_refused("--keep-case", file, why=["other options"])
-        is_refused("--isa", "scalar", file, why=["--isa"])
         os.utime(file, (1, 1))
         is_refused(file, why=[str(file), "has changed"])
         done = run("wordcount", "--resume", path / "new", "-", input="a b", stdin=None)

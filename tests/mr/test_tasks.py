@@ -2,10 +2,12 @@
 """Tasks of `whorl mr` on one machine: any order, any number of times, with anything wrong, and the
 result is byte for byte that of one process, or there is a reason."""
 import gzip
+import json
 import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +178,60 @@ def ngrams_add_up_as_in_one_process():
 
 
 @test
+def bad_lines_are_left_out_and_named_as_by_one_process():
+    with folder() as path:
+        good = b"".join(b"gram %d\t1987\t%d\t3\n" % (i % 700, i) for i in range(9000))
+        (path / "a").write_bytes(good)
+        (path / "b").write_bytes(good + b"no ngram\n" + good + b"\n")
+        for options in (["--format", "json"], ["--by", "year", "--version", "2012"]):
+            one = run("ngram", "--skip-bad", *options, path / "a", path / "b")
+            done = mr("run", "--split-bytes", 30_000, "--parts", 3, "--skip-bad", *options,
+                      "ngram", path / "a", path / "b")
+            equal((done.returncode, done.stdout == one.stdout), (0, True), done.stderr)
+            # The same two lines, of another command.
+            equal(done.stderr.replace("mr merge:", "ngram:"), one.stderr)
+        says(mr("run", "--skip-bad", "wordcount", path / "a"), 2, "--skip-bad is no option")
+
+
+@test
+def map_tasks_have_to_agree_on_the_version_of_lines():
+    with folder() as path:
+        (path / "a").write_bytes(b"a\t1987\t1\t1\n" * 100)
+        (path / "b").write_bytes(b"a\t1987\t1\t1\t1\n" * 100)
+        for skip in ([], ["--skip-bad"]):
+            done = mr("run", "--dir", path / "run", "--split-bytes", 1000, *skip, "ngram",
+                      path / "a", path / "b")
+            says(done, 1, "of the version of 2012, those of task 1 of 2009", "--version",
+                 "that is final")
+            shutil.rmtree(path / "run")
+        out = good(mr("run", "--split-bytes", 1000, "--skip-bad", "--version", 2009, "ngram",
+                      path / "a", path / "b"))
+        equal(out, "a\t100\n")
+
+
+@test
+def progress_is_json_in_every_phase_and_for_every_task():
+    phases = ["walk", "map", "reduce", "output", "end"]
+    with folder() as path:
+        (path / "text").write_bytes(text(8, 400_000))
+        done = mr("run", "--dir", path / "run", "--keep", "--split-bytes", 5000, "--progress",
+                  "json", "wordcount", path / "text", text=False)
+        equal(done.returncode, 0, done.stderr)
+        told = [json.loads(line) for line in done.stderr.splitlines()]
+        order = [phases.index(one["phase"]) for one in told]
+        equal(order, sorted(order))
+        last = told[-1]
+        equal((last["phase"], last["status"], last["bytes"], last["files"]),
+              ("end", "done", (path / "text").stat().st_size, 1))
+        for task in (["map", "--task", 0], ["reduce", "--part", 0], ["merge"]):
+            done = mr(*task, "--dir", path / "run", "--progress", "json",
+                      text=False)
+            equal(done.returncode, 0, done.stderr)
+            equal(json.loads(done.stderr.splitlines()[-1])["status"], "done")
+            says(mr(*task, "--dir", path / "run", "--progress", "loud"), 2, "not 'loud'")
+
+
+@test
 def tasks_that_may_use_little_memory_give_the_same():
     with folder() as path:
         words = [b"%x" % (n * 2654435761 % (1 << 40)) for n in range(200_000)]
@@ -332,7 +388,9 @@ def an_interrupted_run_says_how_to_go_on_and_leaves_no_process():
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         equal((process.returncode, out), (1, ""), err)
-        check("interrupted" in err and f"--resume --dir {path}/run" in err, err)
+        check(re.search(r"interrupted after \d+ of \d+ map tasks \([\d.]+ kB of [\d.]+ kB\) and "
+                        r"0 of 16 reduce tasks", err), err)
+        check(f"--resume --dir {path}/run" in err, err)
 
 
 @test

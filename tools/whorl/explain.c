@@ -48,6 +48,9 @@ void explain_plan(const struct wh_mr_plan *plan, const struct wh_mr_job *job)
 	put_plan_input(plan);
 	fprintf(stderr, "  workers   %u%s\n", plan->workers,
 		job->workers ? "" : ": the CPUs this process may use");
+	if (job->processes)
+		fprintf(stderr, "  processes %u, which count; the workers do the rest\n",
+			job->processes);
 	fprintf(stderr, "  kernel    %s: %s\n", plan->isa,
 		plan->isa_chosen ? "asked for by --isa or WHORL_ISA"
 				 : "the best that this processor runs");
@@ -81,8 +84,8 @@ static void put_phases(const struct wh_mr_times *times)
 	static const char *const names[WH_MR_PHASES] = {
 		[WH_MR_WALK] = "find files",
 		[WH_MR_MAP] = "count",
-		[WH_MR_REDUCE] = "sort",
-		[WH_MR_OUTPUT] = "write",
+		[WH_MR_REDUCE] = "reduce",
+		[WH_MR_OUTPUT] = "output",
 	};
 
 	fputs("phases     wall s    CPU s\n", stderr);
@@ -91,23 +94,24 @@ static void put_phases(const struct wh_mr_times *times)
 			seconds_of(times->wall_ns[i]), PLACES, seconds_of(times->cpu_ns[i]));
 }
 
-static void put_steps(const struct wh_mr_stats *stats)
+static void put_steps(const struct wh_mr_stats *stats, bool processes)
 {
 	const struct wh_mr_times *times = &stats->times;
 	uint64_t all = times->read_ns + times->decode_ns + times->tokenize_ns + times->count_ns +
 		       times->merge_ns + stats->sort_ns + stats->spill_ns + stats->merge_ns +
-		       stats->write_ns;
+		       stats->format_ns + stats->write_ns;
 
-	fprintf(stderr, "steps, of %u worker%s together, s\n", stats->workers,
-		stats->workers == 1 ? "" : "s");
+	fprintf(stderr, "steps, of %u worker%s%s together, s\n", stats->workers,
+		stats->workers == 1 ? "" : "s", processes ? " and all processes" : "");
 	put_time("read", times->read_ns, all);
 	put_time("decompress", times->decode_ns, all);
 	put_time("tokenise", times->tokenize_ns, all);
 	put_time("count", times->count_ns, all);
 	put_time("partition", times->merge_ns, all);
 	put_time("spill", stats->spill_ns, all);
-	put_time("sort", stats->sort_ns, all);
 	put_time("merge", stats->merge_ns, all);
+	put_time("sort", stats->sort_ns, all);
+	put_time("format", stats->format_ns, all);
 	put_time("write", stats->write_ns, all);
 }
 
@@ -137,7 +141,7 @@ static void put_skew(const struct wh_mr_skew *skew)
 		progress_size(median, skew->bytes_median), progress_size(max, skew->bytes_max));
 }
 
-static void put_reading(const struct wh_mr_stats *stats)
+static void put_reading(const struct wh_mr_stats *stats, const struct wh_mr_job *job)
 {
 	char bytes[PROGRESS_SIZE_BYTES];
 
@@ -148,23 +152,26 @@ static void put_reading(const struct wh_mr_stats *stats)
 		fprintf(stderr, "  read past the page cache: %s\n",
 			progress_size(bytes, stats->bytes_direct));
 	if (stats->times.counted)
-		fprintf(stderr, "  front table: %.2f %% of %" PRIu64 " words were there already\n",
+		fprintf(stderr, "  front table: %.2f %% of %" PRIu64 " %s were there already\n",
 			100 - (double)stats->times.entered * 100 / (double)stats->times.counted,
-			stats->times.counted);
+			stats->times.counted, job->records == WH_MR_NGRAMS ? "keys" : "words");
+	if (stats->processes_died)
+		fprintf(stderr, "  processes: %" PRIu64 " died, and were replaced\n",
+			stats->processes_died);
 	if (stats->bypassed)
 		fprintf(stderr, "  bypass: %" PRIu64 " keys went to partitions at once\n",
 			stats->bypassed);
 }
 
-void explain_result(const struct wh_mr_stats *stats, double seconds)
+void explain_result(const struct wh_mr_stats *stats, const struct wh_mr_job *job, double seconds)
 {
 	char bytes[PROGRESS_SIZE_BYTES], rate[PROGRESS_SIZE_BYTES];
 
 	fprintf(stderr, "result\n  %s in %.3f s, %s/s\n", progress_size(bytes, stats->bytes_done),
 		seconds, progress_size(rate, (uint64_t)((double)stats->bytes_done / seconds)));
-	put_reading(stats);
+	put_reading(stats, job);
 	put_phases(&stats->times);
-	put_steps(stats);
+	put_steps(stats, job->processes > 0);
 	put_memory(stats);
 	put_skew(&stats->skew);
 }

@@ -7,5 +7,5 @@
 /* What `job` is going to do; for its `plan`. */
 void explain_plan(const struct wh_mr_plan *plan, const struct wh_mr_job *job);
 
-/* The job has ended; all in all it took `seconds`. */
-void explain_result(const struct wh_mr_stats *stats, double seconds);
+/* `job` has ended; all in all it took `seconds`. */
+void explain_result(const struct wh_mr_stats *stats, const struct wh_mr_job *job, double seconds);

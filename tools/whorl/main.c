@@ -1,9 +1,11 @@
 /*
  * The whorl command: finds the subcommand and runs it.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <whorl/jobs.h>
 #include <whorl/run.h>
 
@@ -55,9 +57,27 @@ static int unknown(const char *word)
 	return EXIT_USAGE;
 }
 
+/* Nothing of ours is to be opened as one of 0, 1 and 2, and then be read or written as if it were
+ * the user's. What was closed stays as good as closed: reading 0 and writing the others fails. */
+static void keep_standard_fds_taken(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_WRONLY);
+		if (fd == STDOUT_FILENO || fd == STDERR_FILENO) {
+			close(fd);
+			fd = open("/dev/null", O_RDONLY);
+		}
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	wh_jobs_main();
+	keep_standard_fds_taken();
 	/* A closed pipe is reported as an error of writing. */
 	signal(SIGPIPE, SIG_IGN);
 	if (argc < 2) {

@@ -55,6 +55,22 @@ int mr_task_plan(const struct mr_task *task, enum mr_phase phase, struct mr_plan
 	return r;
 }
 
+volatile sig_atomic_t mr_interrupted;
+
+static void interrupt(int number)
+{
+	(void)number;
+	mr_interrupted = 1;
+}
+
+void mr_catch_signals(void)
+{
+	const struct sigaction action = { .sa_handler = interrupt };
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
 bool mr_is_final(int error)
 {
 	return error == -EINVAL || error == -EBADMSG || error == -EOVERFLOW || error == -EMSGSIZE;
@@ -77,6 +93,7 @@ int mr_task_command(int argc, char **argv, const char *help, enum mr_phase phase
 		  .min = MR_MEMORY_MIN,
 		  .max = UINT64_MAX },
 		{ .name = "--tmp", .text = &task.tmp },
+		PROGRESS_OPTION(&task.progress),
 		CLI_BACKEND_OPTION(&task.backend),
 		{ 0 },
 	};

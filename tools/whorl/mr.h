@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +23,7 @@
 #include <whorl/parts.h>
 
 #include "cli.h"
+#include "progress.h"
 #include "row_out.h"
 
 /* Exit codes beside those of cli.h. */
@@ -40,6 +42,9 @@ enum {
 };
 
 #define MR_SPLIT_BYTES_MAX (UINT64_C(1) << 50)
+
+/* Set by a signal, see mr_catch_signals. */
+extern volatile sig_atomic_t mr_interrupted;
 
 /* --- The plan (mr_plan.c, mr_manifest.c) --- */
 
@@ -82,7 +87,7 @@ int mr_manifest_read(struct mr_plan *plan, const char *dir);
 
 enum mr_job_kind { MR_WORDCOUNT, MR_NGRAM, MR_JOB_KINDS };
 
-enum { MR_JOB_OPTIONS = 8 };
+enum { MR_JOB_OPTIONS = 9 };
 
 /* What is to be counted, and how it is put out: options as they were given, NULL or 0 if they were
  * not, and behind them what they mean. */
@@ -92,6 +97,7 @@ struct mr_job {
 	uint64_t min_count;
 	bool keep_case;
 	bool unicode;
+	bool skip_bad;
 	const char *format_name, *words_text, *by, *version;
 
 	enum row_format format;
@@ -132,6 +138,7 @@ struct mr_plan_opts {
 	uint64_t split_bytes; /* 0: default */
 	uint64_t parts;	      /* 0: default */
 	const char *dir;
+	struct progress *progress; /* NULL: nobody wants to see it */
 };
 int mr_plan_make(const struct mr_plan_opts *opts);
 
@@ -142,6 +149,8 @@ struct mr_done {
 	char attempt[32]; /* and token: how its files' names begin */
 	uint64_t records; /* that went in */
 	uint64_t keys;	  /* that came out */
+	uint64_t skipped; /* bad lines, of a map task for ngrams; */
+	uint32_t version; /* enum wh_mr_ngram_version of the others, 0 if there were none */
 	uint32_t parts;
 };
 
@@ -166,9 +175,13 @@ void mr_path_result(char path[MR_PATH_BYTES], const char *dir, uint32_t part,
 /* Make the task's directory, and choose a name for this attempt. Returns 0 or -errno. */
 int mr_begin(const struct mr_place *place, uint32_t attempt, struct mr_done *ret);
 
-/* Write the marker. Returns 0 or -errno. */
+/* Write the marker; `bad` says which line was the first to be skipped, NULL if none was. Returns 0
+ * or -errno. */
 int mr_mark_done(const struct mr_place *place, const struct mr_done *done,
-		 const struct wh_part_sums *sums);
+		 const struct wh_part_sums *sums, const char *bad);
+
+/* Read what `bad` was. The caller frees it. NULL: none, or it cannot be read. */
+char *mr_read_bad(const struct mr_place *place);
 
 /* Read the marker and what it says of one part. False if there is none, or none of this plan. */
 struct mr_marker {
@@ -197,6 +210,7 @@ struct mr_task {
 	uint64_t memory; /* 0: as the engine has it */
 	const char *tmp;
 	const char *backend;
+	const char *progress;
 };
 
 /* Read the task's plan, which has to have such a task. */
@@ -209,16 +223,29 @@ bool mr_is_final(int error);
 /* The command line of map and reduce. */
 int mr_task_command(int argc, char **argv, const char *help, enum mr_phase phase);
 
-/* Set by a signal, in a run. */
-extern volatile sig_atomic_t mr_interrupted;
-
 int mr_map(const struct mr_task *task);
 int mr_reduce(const struct mr_task *task);
 /* Standard output if `output` is NULL. Reduce tasks to be run again are named on `again`. */
-int mr_merge(const char *dir, const char *output, FILE *again);
+int mr_merge(const char *dir, const char *output, FILE *again, struct progress *progress);
+
+/* An exit code as a job's result, for progress_end. */
+static inline int mr_result(int code)
+{
+	if (code == EXIT_DONE)
+		return 0;
+	return mr_interrupted ? -ECANCELED : -EIO;
+}
+
+/* Have SIGINT and SIGTERM set `mr_interrupted`. */
+void mr_catch_signals(void);
 
 /* Print a help. Returns an exit code. */
 int mr_print(const char *usage);
+
+/* For the help of all. */
+#define MR_PROGRESS_HELP                                                                           \
+	"  --progress HOW  none, bar, lines, json or auto: a bar on a terminal, else lines; as\n"  \
+	"                  whorl wordcount --help describes them\n"
 
 /* For the help of what takes a job. */
 #define MR_JOB_HELP                                                                                \
@@ -226,7 +253,7 @@ int mr_print(const char *usage);
 	"  wordcount            the words of the files, as whorl wordcount counts them\n"          \
 	"    --words SET, --keep-case, --unicode\n"                                                \
 	"  ngram                match counts of ngram files, as whorl ngram adds them up\n"        \
-	"    --by KEY, --version V; a bad line ends the run\n"                                     \
+	"    --by KEY, --version V, --skip-bad; without that, a bad line ends the run\n"           \
 	"  both                 --top N, --min-count N, --format F; see these commands' --help\n"
 
 int cmd_mr_plan(int argc, char **argv);

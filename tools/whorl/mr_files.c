@@ -17,8 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char bad_head[] = "bad|";
+
 enum {
-	MARKER_VERSION = 1,
+	BAD_BYTES_MAX = 2 * MR_PATH_BYTES,
+	MARKER_VERSION = 2,
 	HEAD_BYTES = 192, /* of a marker's first line */
 	LINE_BYTES = 85,  /* of each of the following ones */
 };
@@ -146,15 +149,27 @@ static bool open_line(char *line, size_t len, const struct mr_place *place)
 	return line_sum(line, place) == sum;
 }
 
+/* Of any bytes, and the last that there is. */
+static int write_bad(int fd, const struct mr_place *place, const char *bad)
+{
+	char head[sizeof(bad_head) + 18];
+	int r;
+
+	snprintf(head, sizeof(head), "%s%016" PRIx64 "|", bad_head, line_sum(bad, place));
+	r = mr_write(fd, head, strlen(head));
+	return r < 0 ? r : mr_write(fd, bad, strlen(bad));
+}
+
 static int write_marker(int fd, const struct mr_place *place, const struct mr_done *done,
-			const struct wh_part_sums *sums)
+			const struct wh_part_sums *sums, const char *bad)
 {
 	char line[HEAD_BYTES];
 	int r;
 
-	snprintf(line, sizeof(line), "whorl-done|%d|%s|%s|%" PRIu32 "|%" PRIu64 "|%" PRIu64,
+	snprintf(line, sizeof(line),
+		 "whorl-done|%d|%s|%s|%" PRIu32 "|%" PRIu64 "|%" PRIu64 "|%" PRIu64 "|%" PRIu32,
 		 MARKER_VERSION, place->plan->id, done->attempt, done->parts, done->records,
-		 done->keys);
+		 done->keys, done->skipped, done->version);
 	seal_line(line, HEAD_BYTES, line_sum(line, place));
 	r = mr_write(fd, line, HEAD_BYTES);
 	for (uint32_t i = 0; i < done->parts && r == 0; i++) {
@@ -164,11 +179,11 @@ static int write_marker(int fd, const struct mr_place *place, const struct mr_do
 		seal_line(line, LINE_BYTES, line_sum(line, place));
 		r = mr_write(fd, line, LINE_BYTES);
 	}
-	return r;
+	return r == 0 && bad ? write_bad(fd, place, bad) : r;
 }
 
 int mr_mark_done(const struct mr_place *place, const struct mr_done *done,
-		 const struct wh_part_sums *sums)
+		 const struct wh_part_sums *sums, const char *bad)
 {
 	char folder[MR_PATH_BYTES], temporary[MR_PATH_BYTES], marker[MR_PATH_BYTES];
 	int fd, r;
@@ -179,7 +194,7 @@ int mr_mark_done(const struct mr_place *place, const struct mr_done *done,
 	fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd < 0)
 		return -errno;
-	r = write_marker(fd, place, done, sums);
+	r = write_marker(fd, place, done, sums, bad);
 	if (close(fd) < 0 && r == 0)
 		r = -errno;
 	if (r == 0 && rename(temporary, marker) < 0)
@@ -195,9 +210,38 @@ static bool parse_head(char *line, const struct mr_plan *plan, struct mr_done *r
 	char id[MR_ID_BYTES];
 
 	return sscanf(line,
-		      "whorl-done|%u|%16[0-9a-f]|%31[0-9a-f-]|%" SCNu32 "|%" SCNu64 "|%" SCNu64,
-		      &version, id, ret->attempt, &ret->parts, &ret->records, &ret->keys) == 6 &&
+		      "whorl-done|%u|%16[0-9a-f]|%31[0-9a-f-]|%" SCNu32 "|%" SCNu64 "|%" SCNu64
+		      "|%" SCNu64 "|%" SCNu32,
+		      &version, id, ret->attempt, &ret->parts, &ret->records, &ret->keys,
+		      &ret->skipped, &ret->version) == 8 &&
 	       version == MARKER_VERSION && strcmp(id, plan->id) == 0;
+}
+
+char *mr_read_bad(const struct mr_place *place)
+{
+	off_t at = HEAD_BYTES + (off_t)place->plan->parts * LINE_BYTES;
+	char path[MR_PATH_BYTES], folder[MR_PATH_BYTES], *text = NULL;
+	const size_t head = strlen(bad_head) + 17;
+	uint64_t sum;
+	ssize_t n;
+	int fd;
+
+	mr_path_task(folder, place);
+	make_path(path, "%s/done", folder);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	text = calloc(1, BAD_BYTES_MAX + 1);
+	n = text ? pread(fd, text, BAD_BYTES_MAX, at) : -1;
+	close(fd);
+	if (n > (ssize_t)head && strncmp(text, bad_head, strlen(bad_head)) == 0 &&
+	    sscanf(text + strlen(bad_head), "%16" SCNx64, &sum) == 1 &&
+	    line_sum(text + head, place) == sum) {
+		memmove(text, text + head, (size_t)n - head + 1);
+		return text;
+	}
+	free(text);
+	return NULL;
 }
 
 bool mr_read_done(const struct mr_place *place, uint32_t part, struct mr_marker *ret)

@@ -13,8 +13,8 @@ static const char *const names[MR_JOB_KINDS + 1] = { "wordcount", "ngram" };
 
 /* The jobs that the options, in the order of mr_job_options, are for. */
 static const unsigned jobs_of[MR_JOB_OPTIONS] = {
-	FOR_ALL,       FOR_ALL,	      FOR_ALL,	 FOR_WORDCOUNT,
-	FOR_WORDCOUNT, FOR_WORDCOUNT, FOR_NGRAM, FOR_NGRAM,
+	FOR_ALL,       FOR_ALL,	  FOR_ALL,   FOR_WORDCOUNT, FOR_WORDCOUNT,
+	FOR_WORDCOUNT, FOR_NGRAM, FOR_NGRAM, FOR_NGRAM,
 };
 
 void mr_job_options(struct mr_job *job, struct cli_option *options)
@@ -28,6 +28,7 @@ void mr_job_options(struct mr_job *job, struct cli_option *options)
 		{ .name = "--unicode", .flag = &job->unicode },
 		{ .name = "--by", .text = &job->by },
 		{ .name = "--version", .text = &job->version },
+		{ .name = "--skip-bad", .flag = &job->skip_bad },
 	};
 
 	memcpy(options, all, sizeof(all));
@@ -166,6 +167,7 @@ struct wh_mr_job mr_job_map(const struct mr_job *job)
 			.records = WH_MR_NGRAMS,
 			.ngram_key = job->ngram_key,
 			.ngram_version = job->ngram_version,
+			.skip_bad = job->skip_bad,
 		};
 	return (struct wh_mr_job){ .records = WH_MR_WORDS, .words = &job->words };
 }

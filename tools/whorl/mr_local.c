@@ -15,7 +15,7 @@
 
 extern char **environ;
 
-enum { PROCESSES_MAX = 1024, NUMBER_BYTES = 24, ARGS = 11, ARGS_MAX = ARGS + 5 };
+enum { PROCESSES_MAX = 1024, NUMBER_BYTES = 24, ARGS = 13, ARGS_MAX = ARGS + 5 };
 
 struct child {
 	pid_t pid; /* 0: the slot is free */
@@ -75,7 +75,8 @@ static int start(struct local *local, struct child *child, int null_fd)
 	const char *argv[ARGS_MAX] = { local->path, "mr",	 is_map ? "map" : "reduce",
 				       "--dir",	    local->dir,	 is_map ? "--task" : "--part",
 				       task,	    "--attempt", attempt,
-				       "--workers", workers };
+				       "--workers", workers,	 "--progress",
+				       "none" };
 	int fds[2], r;
 
 	snprintf(task, sizeof(task), "%" PRIu32, child->task);

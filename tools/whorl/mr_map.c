@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mr.h"
+#include "ngram.h"
 
 static const char usage[] =
 	"usage: whorl mr map --dir DIR --task I [OPTION]...\n\n"
@@ -23,7 +24,8 @@ static const char usage[] =
 	"  --attempt A     for the names of its files; default: 0\n"
 	"  --workers N     threads; default: the CPUs this process may use\n"
 	"  --memory SIZE   before it writes to disk; default: a quarter of what it may use\n"
-	"  --tmp DIR       for that; default: $TMPDIR, else /var/tmp, else /tmp\n" CLI_BACKEND_HELP
+	"  --tmp DIR       for that; default: $TMPDIR, else /var/tmp, else /tmp\n" MR_PROGRESS_HELP
+		CLI_BACKEND_HELP
 	"\nExit status: 0 done; 1 failed for good; 2 wrong usage; 3 the machine lacks something;\n"
 	"4 failed, and may succeed elsewhere or later: something could not be read or written, or\n"
 	"the task was interrupted.\n";
@@ -46,6 +48,8 @@ struct map {
 	int result; /* of the job */
 	int write_error;
 	int read_error; /* the first one, as it was reported */
+	char *bad;	/* what is said of the first bad line, NULL if there is none */
+	struct progress progress;
 };
 
 static void temporary_path(char path[MR_PATH_BYTES], const struct map *map, uint32_t part)
@@ -83,10 +87,25 @@ static void file_error(void *arg, const char *path, int err)
 {
 	struct map *map = arg;
 
+	progress_clear(&map->progress);
 	cli_error("mr map: task %" PRIu32 ": cannot read %s: %s", map->task->index, path,
 		  wh_mr_file_error_text(err));
 	if (!map->read_error)
 		map->read_error = err;
+}
+
+static void bad_line(void *arg, const struct wh_mr_bad_line *bad)
+{
+	struct map *map = arg;
+
+	map->bad = ngram_bad_text(bad);
+}
+
+static void progress(void *arg, const struct wh_mr_stats *stats)
+{
+	struct map *map = arg;
+
+	progress_show(&map->progress, stats);
 }
 
 static int count(void *arg)
@@ -100,10 +119,14 @@ static int count(void *arg)
 	job.arg = map;
 	job.output = output;
 	job.file_error = file_error;
+	job.bad_line = bad_line;
+	job.progress_ns = progress_interval_ns(&map->progress);
+	job.progress = job.progress_ns ? progress : NULL;
 	job.workers = (uint32_t)map->task->workers;
 	job.memory_max = map->task->memory;
 	job.tmp_dir = map->task->tmp;
 	map->result = wh_mapreduce(&job, &map->stats);
+	progress_end(&map->progress, &map->stats, map->result);
 	return 0;
 }
 
@@ -183,19 +206,26 @@ static int finish(struct map *map)
 	map->done.parts = map->plan.parts;
 	map->done.records = map->stats.records;
 	map->done.keys = map->stats.keys;
-	return mr_mark_done(&map->place, &map->done, map->sums);
+	map->done.skipped = map->stats.skipped;
+	map->done.version = map->stats.ngram_version;
+	return mr_mark_done(&map->place, &map->done, map->sums, map->bad);
 }
 
 static int say_failed(const struct map *map, int error)
 {
 	const char *what = map->write_error ? "cannot write" : "cannot count";
+	char done[PROGRESS_SIZE_BYTES], total[PROGRESS_SIZE_BYTES];
 
 	if (map->write_error)
 		error = map->write_error;
-	if (!map->write_error && map->stats.why[0])
+	if (!map->write_error && error == -EBADMSG && map->bad)
+		cli_error("mr map: task %" PRIu32 ": %s", map->task->index, map->bad);
+	else if (!map->write_error && map->stats.why[0])
 		cli_error("mr map: task %" PRIu32 ": %s", map->task->index, map->stats.why);
 	else if (error == -ECANCELED)
-		cli_error("mr map: task %" PRIu32 ": interrupted", map->task->index);
+		cli_error("mr map: task %" PRIu32 ": interrupted after %s of %s", map->task->index,
+			  progress_size(done, map->stats.bytes_done),
+			  progress_size(total, map->stats.bytes_total));
 	else
 		cli_error("mr map: task %" PRIu32 ": %s: %s", map->task->index, what,
 			  strerror(-error));
@@ -265,14 +295,17 @@ static void end(struct map *map)
 	free(map->ranges);
 	free(map->fds);
 	free(map->sums);
+	free(map->bad);
 	mr_plan_fini(&map->plan);
 }
 
 int mr_map(const struct mr_task *task)
 {
 	struct map map = { .task = task };
-	int r = mr_task_plan(task, MR_MAP, &map.plan, &map.job);
+	int r = progress_init(&map.progress, "mr map", task->progress);
 
+	if (r == 0)
+		r = mr_task_plan(task, MR_MAP, &map.plan, &map.job);
 	if (r)
 		return r;
 	map.place = (struct mr_place){ task->dir, &map.plan, MR_MAP, task->index };

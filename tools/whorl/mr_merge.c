@@ -13,11 +13,12 @@
 #include "mr.h"
 
 static const char usage[] =
-	"usage: whorl mr merge --dir DIR [--output FILE]\n\n"
+	"usage: whorl mr merge --dir DIR [OPTION]...\n\n"
 	"Print the result of the run in DIR, once all reduce tasks are done: what the job prints\n"
 	"as one process, byte for byte.\n\n"
 	"  --dir DIR       the run's directory\n"
-	"  --output FILE   write FILE instead, which is there only when it is whole\n\n"
+	"  --output FILE   write FILE instead, which is there when it is whole\n" MR_PROGRESS_HELP
+	"\n"
 	"Exit status: 0 done; 1 failed for good; 2 wrong usage; 4 failed, and may succeed\n"
 	"elsewhere or later; 5 the result of a reduce task is missing or damaged: a line\n"
 	"`again|reduce|P` on standard error for each one to run again first.\n";
@@ -29,6 +30,10 @@ struct merge {
 	struct mr_job job;
 	char **paths;
 	uint64_t keys;
+	uint64_t skipped; /* bad lines, and what was said of the first one; NULL: not known */
+	char *first_bad;
+	struct progress *progress;
+	struct wh_mr_stats stats;
 	struct row_out out;
 };
 
@@ -38,11 +43,14 @@ static int output(void *arg, const struct wh_mr_row *rows, size_t count)
 
 	if (mr_interrupted)
 		return -ECANCELED;
+	merge->stats.phase_done += count;
+	progress_poll(merge->progress, &merge->stats);
 	return row_out_put(&merge->out, rows, count);
 }
 
 static void again(const struct merge *merge, uint32_t part, const char *why)
 {
+	progress_clear(merge->progress);
 	fprintf(merge->again, "again|reduce|%" PRIu32 "\n", part);
 	cli_error("mr merge: part %" PRIu32 " has to be reduced again: %s%s%s", part,
 		  merge->paths[part] ? merge->paths[part] : "", merge->paths[part] ? ": " : "",
@@ -92,6 +100,14 @@ static int find_results(struct merge *merge)
 	return status;
 }
 
+static int say_interrupted(const struct merge *merge)
+{
+	progress_clear(merge->progress);
+	cli_error("mr merge: interrupted after %" PRIu64 " of %" PRIu64 " rows",
+		  merge->stats.phase_done, merge->stats.phase_total);
+	return EXIT_RETRY;
+}
+
 /* What has gone to standard output cannot be taken back: look at everything before. */
 static int check_results(const struct merge *merge)
 {
@@ -101,10 +117,13 @@ static int check_results(const struct merge *merge)
 		const struct wh_part part = { mr_job_format(&merge->job, &merge->plan), i };
 		struct wh_part_sums sums;
 		const char *why = NULL;
-		int r = wh_part_check(merge->paths[i], &part, &sums, &why);
+		int r = mr_interrupted ? -ECANCELED
+				       : wh_part_check(merge->paths[i], &part, &sums, &why);
 
 		if (r == 0)
 			continue;
+		if (r == -ECANCELED)
+			return say_interrupted(merge);
 		again(merge, i, why ? why : strerror(-r));
 		status = EXIT_AGAIN;
 	}
@@ -131,7 +150,7 @@ static void end_output(struct merge *merge)
 	const struct row_member all[] = {
 		{ "total", merge->job.format == ROW_JSON ? count_records(merge) : 0 },
 		{ "different", merge->keys },
-		{ "skipped", 0 }, /* of ngram, which skips nothing here */
+		{ "skipped", merge->skipped },
 		{ "bytes", merge->plan.bytes },
 		{ "files", merge->plan.files },
 		{ "files_failed", 0 },
@@ -173,13 +192,41 @@ static int run(struct merge *merge, int fd)
 	}
 	if (rows >= 0)
 		return EXIT_DONE;
+	if (rows == -ECANCELED)
+		return say_interrupted(merge);
 	if (part != UINT32_MAX && rows != -ENOMEM && rows != -EMFILE) {
 		again(merge, part, why ? why : strerror((int)-rows));
 		return EXIT_AGAIN;
 	}
-	cli_error("mr merge: cannot merge: %s",
-		  rows == -ECANCELED ? "interrupted" : strerror((int)-rows));
+	cli_error("mr merge: cannot merge: %s", strerror((int)-rows));
 	return EXIT_RETRY;
+}
+
+/* Which bad lines map tasks have left out. */
+static void count_skipped(struct merge *merge)
+{
+	struct mr_marker marker;
+
+	for (uint32_t i = 0; i < merge->plan.tasks && merge->job.skip_bad; i++) {
+		const struct mr_place place = { merge->dir, &merge->plan, MR_MAP, i };
+
+		if (!mr_read_done(&place, 0, &marker) || !marker.done.skipped)
+			continue;
+		if (!merge->skipped)
+			merge->first_bad = mr_read_bad(&place);
+		merge->skipped += marker.done.skipped;
+	}
+}
+
+static void say_skipped(const struct merge *merge)
+{
+	if (!merge->skipped)
+		return;
+	if (merge->first_bad)
+		cli_error("mr merge: %s", merge->first_bad);
+	cli_error("mr merge: %" PRIu64 " bad line%s left out%s", merge->skipped,
+		  merge->skipped == 1 ? " was" : "s were",
+		  merge->first_bad ? ", the one above first" : "");
 }
 
 static int say_output(const char *path, int error)
@@ -211,12 +258,26 @@ static int run_to_file(struct merge *merge, const char *path)
 	return r;
 }
 
+static void begin_output(struct merge *merge)
+{
+	uint64_t top = merge->job.top ? merge->job.top : UINT64_MAX;
+
+	merge->stats.phase = WH_MR_OUTPUT;
+	merge->stats.phase_began_ns = wh_now_ns();
+	merge->stats.phase_total = merge->keys < top ? merge->keys : top;
+	merge->stats.bytes_done = merge->plan.bytes;
+	merge->stats.files = merge->plan.files;
+	count_skipped(merge);
+}
+
 static int merge_all(struct merge *merge, const char *path)
 {
 	int r = mr_job_parse(merge->plan.args, merge->plan.arg_count, &merge->job);
 
 	if (r == EXIT_DONE)
 		r = find_results(merge);
+	if (r == EXIT_DONE)
+		begin_output(merge);
 	if (r == EXIT_DONE && !path)
 		r = check_results(merge);
 	if (r == EXIT_DONE)
@@ -224,10 +285,14 @@ static int merge_all(struct merge *merge, const char *path)
 	for (uint32_t part = 0; merge->paths && part < merge->plan.parts; part++)
 		free(merge->paths[part]);
 	free(merge->paths);
+	progress_clear(merge->progress);
+	if (r == EXIT_DONE)
+		say_skipped(merge);
+	free(merge->first_bad);
 	return r;
 }
 
-int mr_merge(const char *dir, const char *path, FILE *again_file)
+int mr_merge(const char *dir, const char *path, FILE *again_file, struct progress *progress)
 {
 	struct merge *merge = calloc(1, sizeof(*merge));
 	int r;
@@ -239,6 +304,7 @@ int mr_merge(const char *dir, const char *path, FILE *again_file)
 	cli_raise_open_files();
 	merge->dir = dir;
 	merge->again = again_file;
+	merge->progress = progress;
 	r = mr_manifest_read(&merge->plan, dir);
 	if (r == EXIT_DONE) {
 		r = merge_all(merge, path);
@@ -250,10 +316,12 @@ int mr_merge(const char *dir, const char *path, FILE *again_file)
 
 int cmd_mr_merge(int argc, char **argv)
 {
-	const char *dir = NULL, *path = NULL;
+	const char *dir = NULL, *path = NULL, *how = NULL;
+	struct progress progress;
 	const struct cli_option options[] = {
 		{ .name = "--dir", .text = &dir },
 		{ .name = "--output", .text = &path },
+		PROGRESS_OPTION(&how),
 		{ 0 },
 	};
 	int operands, r = cli_parse(argc, argv, options, &operands);
@@ -266,5 +334,11 @@ int cmd_mr_merge(int argc, char **argv)
 		cli_error("mr merge: takes --dir, and no operand; see whorl mr merge --help");
 		return EXIT_USAGE;
 	}
-	return mr_merge(dir, path, stderr);
+	r = progress_init(&progress, "mr merge", how);
+	if (r)
+		return r;
+	mr_catch_signals();
+	r = mr_merge(dir, path, stderr, &progress);
+	progress_end(&progress, &(struct wh_mr_stats){ 0 }, mr_result(r));
+	return r;
 }

@@ -29,7 +29,9 @@ static const char usage[] =
 	"  --dir DIR            where all files of the run are\n"
 	"  --split-bytes SIZE   what a map task reads, about; default: 64 MiB. Small files are\n"
 	"                       put together, compressed ones are never cut\n"
-	"  --parts R            partitions, a reduce task each; default: 16\n" MR_JOB_HELP
+	"  --parts R            partitions, a reduce task each; default: 16\n"
+	"  --progress HOW       none, bar, lines, json or auto: a bar on a terminal, else lines;\n"
+	"                       as whorl wordcount --help describes them\n" MR_JOB_HELP
 	"\nExit status: 0 done, 1 failed, 2 wrong usage.\n";
 
 struct planner {
@@ -37,10 +39,14 @@ struct planner {
 	uint64_t split_bytes;
 	uint64_t gathered; /* of the last task, which has room for more files */
 	int status;
+	struct progress *progress; /* NULL: nobody wants to see it */
+	struct wh_mr_stats stats;
 };
 
 static int fail(struct planner *planner, const char *path, int error)
 {
+	if (planner->progress)
+		progress_clear(planner->progress);
 	cli_error("mr plan: cannot read %s: %s", path, strerror(error));
 	planner->status = EXIT_FAILED;
 	return EXIT_FAILED;
@@ -121,6 +127,9 @@ static int add_file(struct planner *planner, const char *path, const struct stat
 	int r;
 
 	planner->plan.files++;
+	planner->stats.files = planner->stats.phase_done = planner->plan.files;
+	if (planner->progress)
+		progress_poll(planner->progress, &planner->stats);
 	if (whole.size == 0)
 		return 0;
 	r = find_format(path, &whole.format);
@@ -141,6 +150,14 @@ static int add_file(struct planner *planner, const char *path, const struct stat
 
 static int add_entry(struct planner *planner, const FTSENT *entry)
 {
+	if (mr_interrupted) {
+		if (planner->progress)
+			progress_clear(planner->progress);
+		cli_error("mr plan: interrupted after %" PRIu32 " files; no plan was made",
+			  planner->plan.files);
+		planner->status = EXIT_FAILED;
+		return EXIT_FAILED;
+	}
 	switch (entry->fts_info) {
 	case FTS_F:
 		return add_file(planner, entry->fts_accpath, entry->fts_statp);
@@ -218,6 +235,9 @@ int mr_plan_make(const struct mr_plan_opts *opts)
 {
 	struct planner planner = {
 		.split_bytes = opts->split_bytes ? opts->split_bytes : SPLIT_BYTES,
+		.progress = opts->progress,
+		.stats.phase = WH_MR_WALK,
+		.stats.phase_began_ns = wh_now_ns(),
 	};
 	int r;
 
@@ -226,6 +246,8 @@ int mr_plan_make(const struct mr_plan_opts *opts)
 		return EXIT_FAILED;
 	}
 	r = make_plan(&planner, opts);
+	if (opts->progress)
+		progress_clear(opts->progress);
 	mr_plan_fini(&planner.plan);
 	return r;
 }
@@ -233,7 +255,10 @@ int mr_plan_make(const struct mr_plan_opts *opts)
 int cmd_mr_plan(int argc, char **argv)
 {
 	struct mr_plan_opts opts = { 0 };
-	struct cli_option options[MR_JOB_OPTIONS + 4] = {
+	struct progress progress;
+	const char *how = NULL;
+	struct cli_option options[MR_JOB_OPTIONS + 5] = {
+		PROGRESS_OPTION(&how),
 		{ .name = "--dir", .text = &opts.dir },
 		{ .name = "--split-bytes",
 		  .number = &opts.split_bytes,
@@ -243,7 +268,7 @@ int cmd_mr_plan(int argc, char **argv)
 	};
 	int operands, r;
 
-	mr_job_options(&opts.job, options + 3);
+	mr_job_options(&opts.job, options + 4);
 	r = cli_parse(argc, argv, options, &operands);
 	if (r < 0)
 		return mr_print(usage);
@@ -254,9 +279,15 @@ int cmd_mr_plan(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	r = mr_job_choose(&opts.job, argv[1]);
+	if (r == 0)
+		r = progress_init(&progress, "mr plan", how);
 	if (r)
 		return r;
 	argv[operands + 1] = NULL;
 	opts.inputs = argv + 2;
-	return mr_plan_make(&opts);
+	opts.progress = &progress;
+	mr_catch_signals();
+	r = mr_plan_make(&opts);
+	progress_end(&progress, &(struct wh_mr_stats){ 0 }, mr_result(r));
+	return r;
 }

@@ -26,7 +26,8 @@ static const char usage[] =
 	"  --attempt A     for the name of its file; default: 0\n"
 	"  --workers N     threads; default: the CPUs this process may use\n"
 	"  --memory SIZE   before it writes to disk; default: a quarter of what it may use\n"
-	"  --tmp DIR       for that; default: $TMPDIR, else /var/tmp, else /tmp\n" CLI_BACKEND_HELP
+	"  --tmp DIR       for that; default: $TMPDIR, else /var/tmp, else /tmp\n" MR_PROGRESS_HELP
+		CLI_BACKEND_HELP
 	"\nExit status: 0 done; 1 failed for good; 2 wrong usage; 3 the machine lacks something;\n"
 	"4 failed, and may succeed elsewhere or later; 5 what a map task has written is missing\n"
 	"or damaged: a line `again|map|I` on standard output for each one to run again first.\n";
@@ -53,7 +54,10 @@ struct reduce {
 	struct wh_mr_stats stats;
 	int job_result;
 	int write_error;
-	bool unread; /* file_error was called */
+	bool unread;	  /* file_error was called */
+	uint32_t version; /* of the lines of map task `version_of`; 0: of none so far */
+	uint32_t version_of;
+	struct progress progress;
 };
 
 static void again(const struct reduce *reduce, uint32_t map_task, const char *path, const char *why)
@@ -116,6 +120,27 @@ static int add_input(struct reduce *reduce, uint32_t task, const struct mr_marke
 	return reduce->paths[reduce->count++] ? EXIT_DONE : EXIT_RETRY;
 }
 
+/* All lines of a job are of one version, as they are in one process. */
+static int check_version(struct reduce *reduce, uint32_t task, uint32_t version)
+{
+	static const unsigned years[] = { 0, 2009, 2012, 2020 };
+
+	if (version >= sizeof(years) / sizeof(years[0]))
+		return EXIT_FAILED;
+	if (version && !reduce->version) {
+		reduce->version = version;
+		reduce->version_of = task;
+	}
+	if (!version || version == reduce->version)
+		return EXIT_DONE;
+	cli_error("mr reduce: part %" PRIu32 ": the lines of map task %" PRIu32
+		  " are of the version of %u, those of task %" PRIu32
+		  " of %u; choose one with --version",
+		  reduce->task->index, reduce->version_of, years[reduce->version], task,
+		  years[version]);
+	return EXIT_FAILED;
+}
+
 /* The parts of all map tasks, as their markers tell; all that are missing are named. */
 static int find_inputs(struct reduce *reduce)
 {
@@ -133,6 +158,8 @@ static int find_inputs(struct reduce *reduce)
 
 		if (!mr_read_done(&place, task->index, &marker))
 			again(reduce, i, NULL, "it is not done");
+		else if (check_version(reduce, i, marker.done.version))
+			return EXIT_FAILED;
 		else if (marker.sums.records > 0)
 			r = add_input(reduce, i, &marker);
 		else
@@ -177,6 +204,13 @@ static void file_error(void *arg, const char *path, int err)
 	reduce->unread = true;
 }
 
+static void progress(void *arg, const struct wh_mr_stats *stats)
+{
+	struct reduce *reduce = arg;
+
+	progress_show(&reduce->progress, stats);
+}
+
 static int sort(void *arg)
 {
 	struct reduce *reduce = arg;
@@ -196,9 +230,12 @@ static int sort(void *arg)
 		.memory_max = reduce->task->memory,
 		.tmp_dir = reduce->task->tmp,
 		.no_decompress = true,
+		.progress_ns = progress_interval_ns(&reduce->progress),
+		.progress = progress_interval_ns(&reduce->progress) ? progress : NULL,
 	};
 
 	reduce->job_result = wh_mapreduce(&job, &reduce->stats);
+	progress_end(&reduce->progress, &reduce->stats, reduce->job_result);
 	return 0;
 }
 
@@ -248,7 +285,7 @@ static int close_result(struct reduce *reduce)
 	reduce->done.parts = 1;
 	reduce->done.records = reduce->stats.records;
 	reduce->done.keys = reduce->stats.keys;
-	return mr_mark_done(&reduce->place, &reduce->done, &reduce->result);
+	return mr_mark_done(&reduce->place, &reduce->done, &reduce->result, NULL);
 }
 
 static int say_failed(const struct reduce *reduce, int error)
@@ -322,8 +359,10 @@ static void end(struct reduce *reduce)
 int mr_reduce(const struct mr_task *task)
 {
 	struct reduce reduce = { .task = task, .fd = -1 };
-	int r = mr_task_plan(task, MR_REDUCE, &reduce.plan, &reduce.job);
+	int r = progress_init(&reduce.progress, "mr reduce", task->progress);
 
+	if (r == 0)
+		r = mr_task_plan(task, MR_REDUCE, &reduce.plan, &reduce.job);
 	if (r)
 		return r;
 	reduce.place = (struct mr_place){ task->dir, &reduce.plan, MR_REDUCE, task->index };

@@ -36,18 +36,13 @@ static const char usage[] =
 	"                       what it may use, so give it if many run on one host\n"
 	"  --tmp DIR            for that, on the task's host\n"
 	"  --retries N          times a task that failed is tried again; default: 3\n"
-	"  --keep               leave the directory as it is at the end\n" MR_JOB_HELP
+	"  --keep               leave the directory as it is at the end\n"
+	"  --progress HOW       none, bar, lines (one every 5 s), json (one object a line) or\n"
+	"                       auto: a bar on a terminal, else lines; all on standard error, as\n"
+	"                       whorl wordcount --help describes them\n" MR_JOB_HELP
 	"\nWhat a task finds wrong on its host is told in its own words, with the host. If the\n"
 	"scheduler dies, the run ends with exit status 1, and --resume goes on with it.\n\n"
 	"Exit status: 0 done, 1 failed, 2 wrong usage, 3 the machine lacks something.\n";
-
-volatile sig_atomic_t mr_interrupted;
-
-static void interrupt(int number)
-{
-	(void)number;
-	mr_interrupted = 1;
-}
 
 /* Print the result; results that are not what they were are made again, so often. */
 static int merge(struct run *run)
@@ -60,8 +55,8 @@ static int merge(struct run *run)
 
 		if (!named)
 			return r;
-		mr_progress_clear(&run->progress);
-		r = mr_merge(run->config.dir, run->config.output, named);
+		progress_clear(&run->progress);
+		r = mr_merge(run->config.dir, run->config.output, named, &run->progress);
 		fclose(named);
 		if (r == EXIT_AGAIN)
 			r = mr_again(run, MR_REDUCE, text) ? EXIT_FAILED : EXIT_AGAIN;
@@ -128,10 +123,11 @@ static void read_markers(struct run *run)
 				continue;
 			mr_set_done(run, place.phase, place.task);
 			if (place.phase == MR_MAP)
-				run->progress.bytes_before += run->bytes[place.task];
+				run->bytes_before += run->bytes[place.task];
 		}
-	run->progress.bytes_done = run->progress.bytes_before;
-	run->progress.bytes_total = run->plan.bytes;
+	run->stats.bytes_done = run->bytes_before;
+	run->stats.bytes_total = run->plan.bytes;
+	run->stats.files = run->plan.files;
 }
 
 static int run_all(struct run *run)
@@ -149,7 +145,7 @@ static int run_all(struct run *run)
 	r = mr_run_tasks(run);
 	if (r == EXIT_DONE)
 		r = merge(run);
-	mr_progress_clear(&run->progress);
+	progress_clear(&run->progress);
 	run->engine->ops->close(run->engine);
 	return r;
 }
@@ -175,24 +171,37 @@ static void run_fini(struct run *run)
 	mr_plan_fini(&run->plan);
 }
 
+static void say_done(const struct run *run)
+{
+	double seconds = (double)(wh_now_ns() - run->progress.started_ns) / (double)WH_SEC;
+	char bytes[PROGRESS_SIZE_BYTES];
+
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr,
+			"whorl: mr run: %" PRIu32 " map and %" PRIu32 " reduce tasks, %s, %.2f s\n",
+			run->plan.tasks, run->plan.parts, progress_size(bytes, run->plan.bytes),
+			seconds);
+}
+
 static int run_in_dir(const struct run_config *config)
 {
-	const struct sigaction action = { .sa_handler = interrupt };
-	struct run run = { .config = *config };
-	int r = config->resume ? EXIT_DONE : mr_plan_make(&config->plan);
+	struct run run = { .config = *config, .stats.phase = WH_MR_WALK };
+	int r = progress_init(&run.progress, "mr run", config->progress);
 
+	run.config.plan.progress = &run.progress;
+	mr_catch_signals();
+	if (r == EXIT_DONE && !config->resume)
+		r = mr_plan_make(&run.config.plan);
 	if (r) {
 		rmdir(config->dir); /* if we have just made it, and nothing is in it */
 		return r;
 	}
-	mr_progress_init(&run.progress);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
 	r = run_all(&run);
+	progress_end(&run.progress, &run.stats, mr_result(r));
 	if (r == EXIT_DONE && !config->keep)
 		remove_files(config->dir);
 	if (r == EXIT_DONE)
-		mr_progress_end(&run.progress);
+		say_done(&run);
 	else
 		cli_error(
 			"mr run: what is done is kept; go on with: whorl mr run --resume --dir %s "
@@ -251,7 +260,8 @@ int cmd_mr_run(int argc, char **argv)
 {
 	static char path[MR_PATH_BYTES];
 	struct run_config config = { .on = "local", .workers = 1, .retries = RETRIES };
-	struct cli_option options[MR_JOB_OPTIONS + 13] = {
+	struct cli_option options[MR_JOB_OPTIONS + 14] = {
+		PROGRESS_OPTION(&config.progress),
 		{ .name = "--on", .text = &config.on },
 		{ .name = "--dir", .text = &config.dir },
 		{ .name = "--output", .text = &config.output },
@@ -276,7 +286,7 @@ int cmd_mr_run(int argc, char **argv)
 	};
 	int operands, r;
 
-	mr_job_options(&config.plan.job, options + 12);
+	mr_job_options(&config.plan.job, options + 13);
 	r = cli_parse(argc, argv, options, &operands);
 	if (r < 0)
 		return mr_print(usage);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "mr_engine.h"
-#include "mr_progress.h"
 
 enum run_state { MR_WAITING, MR_RUNNING, MR_DONE };
 
@@ -23,7 +22,7 @@ struct run_config {
 	const char *on, *dir, *output;
 	bool resume, keep;
 	uint64_t processes, workers, retries, memory;
-	const char *tmp;
+	const char *tmp, *progress;
 	struct mr_plan_opts plan;
 };
 
@@ -34,8 +33,13 @@ struct run {
 	uint64_t *bytes;	   /* of each map task */
 	uint32_t running;
 	struct mr_engine *engine;
-	struct mr_progress progress;
+	struct progress progress;
+	struct wh_mr_stats stats; /* for it: as of one job that does it all */
+	uint64_t bytes_before;	  /* done by an earlier run */
 };
+
+/* Show how far it is. */
+void mr_run_show(struct run *run);
 
 /* A task is done, whoever did it. */
 void mr_set_done(struct run *run, enum mr_phase phase, uint32_t index);

@@ -6,7 +6,7 @@
 
 #include "mr_run.h"
 
-enum { WAIT_MS = 200 };
+enum { WAIT_MS = 50 }; /* a signal that comes just before is seen after it */
 
 static const char *const phase_names[] = { "map", "reduce" };
 
@@ -110,7 +110,7 @@ static void show_text(const char *text)
 
 static void show_failed(struct run *run, const struct mr_outcome *outcome, const char *then)
 {
-	mr_progress_clear(&run->progress);
+	progress_clear(&run->progress);
 	cli_error("mr run: %s task %" PRIu32 " on %s %s, attempt %" PRIu32 "; %s:",
 		  phase_names[outcome->phase], outcome->task, outcome->where,
 		  outcome->status == MR_LOST ? "was lost" : "failed", outcome->attempt + 1, then);
@@ -147,17 +147,47 @@ static int handle(struct run *run, const struct mr_outcome *outcome)
 		return task_failed(run, outcome);
 	mr_set_done(run, outcome->phase, outcome->task);
 	if (outcome->phase == MR_MAP)
-		run->progress.bytes_done += run->bytes[outcome->task];
+		run->stats.bytes_done += run->bytes[outcome->task];
 	return EXIT_DONE;
 }
 
-static void show_progress(struct run *run)
+static void begin_phase(struct run *run, enum wh_mr_phase phase)
 {
-	run->progress.maps = run->tasks[MR_MAP].done;
-	run->progress.maps_total = run->tasks[MR_MAP].count;
-	run->progress.reduces = run->tasks[MR_REDUCE].done;
-	run->progress.reduces_total = run->tasks[MR_REDUCE].count;
-	mr_progress_show(&run->progress);
+	if (run->stats.phase == phase)
+		return;
+	run->stats.phase = phase;
+	run->stats.phase_began_ns = wh_now_ns();
+}
+
+void mr_run_show(struct run *run)
+{
+	const struct run_tasks *reduces = &run->tasks[MR_REDUCE];
+	struct wh_mr_stats *stats = &run->stats;
+
+	if (!all_done(&run->tasks[MR_MAP])) {
+		begin_phase(run, WH_MR_MAP);
+		/* What was done before says nothing about how long the rest takes. */
+		stats->phase_done = stats->bytes_done - run->bytes_before;
+		stats->phase_total = stats->bytes_total - run->bytes_before;
+	} else {
+		begin_phase(run, WH_MR_REDUCE);
+		stats->phase_done = reduces->done;
+		stats->phase_total = reduces->count;
+	}
+	progress_poll(&run->progress, stats);
+}
+
+static int say_interrupted(struct run *run)
+{
+	const struct run_tasks *maps = &run->tasks[MR_MAP], *reduces = &run->tasks[MR_REDUCE];
+	char done[PROGRESS_SIZE_BYTES], total[PROGRESS_SIZE_BYTES];
+
+	progress_clear(&run->progress);
+	cli_error("mr run: interrupted after %" PRIu32 " of %" PRIu32 " map tasks (%s of %s) and "
+		  "%" PRIu32 " of %" PRIu32 " reduce tasks",
+		  maps->done, maps->count, progress_size(done, run->stats.bytes_done),
+		  progress_size(total, run->stats.bytes_total), reduces->done, reduces->count);
+	return EXIT_FAILED;
 }
 
 int mr_run_tasks(struct run *run)
@@ -174,12 +204,9 @@ int mr_run_tasks(struct run *run)
 		r = r > 0 ? handle(run, &outcome) : EXIT_DONE;
 		if (r)
 			return r;
-		if (mr_interrupted) {
-			mr_progress_clear(&run->progress);
-			cli_error("mr run: interrupted");
-			return EXIT_FAILED;
-		}
-		show_progress(run);
+		if (mr_interrupted)
+			return say_interrupted(run);
+		mr_run_show(run);
 	}
 	return EXIT_DONE;
 }

@@ -76,18 +76,28 @@ static const char *shown(char text[SHOWN_ROOM], const struct wh_mr_bytes *bytes)
 	return text;
 }
 
-void ngram_say_bad(const struct wh_mr_bad_line *bad)
+char *ngram_bad_text(const struct wh_mr_bad_line *bad)
 {
 	bool is_stdin = strcmp(bad->origin.path, "-") == 0;
 	const char *path = is_stdin ? "standard input" : bad->origin.path;
 	uint64_t number = is_stdin ? 0 : line_number(bad);
-	char text[SHOWN_ROOM];
+	char line[SHOWN_ROOM], *text = NULL;
+	int len;
 
-	shown(text, &bad->bytes);
+	shown(line, &bad->bytes);
 	if (number)
-		cli_error("ngram: %s: line %" PRIu64 " (byte %" PRIu64 "): %s: \"%s\"", path,
-			  number, bad->origin.offset, bad->reason, text);
+		len = asprintf(&text, "%s: line %" PRIu64 " (byte %" PRIu64 "): %s: \"%s\"", path,
+			       number, bad->origin.offset, bad->reason, line);
 	else
-		cli_error("ngram: %s: the line at byte %" PRIu64 ": %s: \"%s\"", path,
-			  bad->origin.offset, bad->reason, text);
+		len = asprintf(&text, "%s: the line at byte %" PRIu64 ": %s: \"%s\"", path,
+			       bad->origin.offset, bad->reason, line);
+	return len < 0 ? NULL : text;
+}
+
+void ngram_say_bad(const char *who, const struct wh_mr_bad_line *bad)
+{
+	char *text = ngram_bad_text(bad);
+
+	cli_error("%s: %s", who, text ? text : bad->reason);
+	free(text);
 }

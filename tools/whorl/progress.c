@@ -71,6 +71,7 @@ int progress_init(struct progress *progress, const char *what, const char *how)
 		.kind = isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_LINES,
 		.what = what,
 		.started_ns = now,
+		.polled_ns = now,
 	};
 	if (!how || strcmp(how, "auto") == 0)
 		return 0;
@@ -236,6 +237,17 @@ void progress_show(struct progress *progress, const struct wh_mr_stats *stats)
 		put_json(progress, stats, NULL, now);
 		break;
 	}
+}
+
+void progress_poll(struct progress *progress, const struct wh_mr_stats *stats)
+{
+	uint64_t now = wh_now_ns();
+
+	if (progress->kind == PROGRESS_NONE ||
+	    now - progress->polled_ns < progress_interval_ns(progress))
+		return;
+	progress->polled_ns = now;
+	progress_show(progress, stats);
 }
 
 void progress_clear(struct progress *progress)

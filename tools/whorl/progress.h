@@ -14,6 +14,7 @@ struct progress {
 	enum progress_kind kind;
 	const char *what; /* the subcommand */
 	uint64_t started_ns;
+	uint64_t polled_ns;
 	bool shown; /* a bar is on the screen */
 };
 
@@ -26,11 +27,12 @@ struct progress {
 	"  --progress HOW none, bar, lines (one every 5 s), json (one object a line; see below)\n" \
 	"                 or auto: a bar on a terminal, else lines; all on standard error\n"
 #define PROGRESS_JSON_HELP                                                                         \
-	"--progress json: {\"phase\":\"walk\"|\"map\"|\"reduce\"|\"output\"|\"end\", \"done\", "   \
-	"\"total\" (of the\nphase: files found, bytes, partitions, rows; null: not known), "       \
-	"\"bytes\", \"bytes_unpacked\",\n\"files\", \"files_failed\", \"seconds\", "               \
-	"\"bytes_per_second\", \"seconds_left\" (of the phase; null:\nnot known)}; the last one "  \
-	"has \"phase\":\"end\" and \"status\":\"done\"|\"interrupted\"|\"failed\".\n"
+	"--progress json: {\"phase\":\"walk\"|\"map\"|\"reduce\"|\"output\"|\"end\", "             \
+	"\"done\", \"total\"\n(of the phase: files found, bytes, partitions, rows; null: "         \
+	"not known), \"bytes\",\n\"bytes_unpacked\", \"files\", \"files_failed\", "                \
+	"\"seconds\", \"bytes_per_second\",\n\"seconds_left\" (of the phase; null: not "           \
+	"known)}; the last one has \"phase\":\"end\"\nand \"status\":\"done\"|"                    \
+	"\"interrupted\"|\"failed\".\n"
 
 /* Begin, as `how` says; NULL: auto. Returns 0, or EXIT_USAGE after it has said what is wrong. */
 int progress_init(struct progress *progress, const char *what, const char *how);
@@ -41,6 +43,9 @@ uint64_t progress_interval_ns(const struct progress *progress);
 
 /* The job is so far. */
 void progress_show(struct progress *progress, const struct wh_mr_stats *stats);
+
+/* The same for those who say so as often as they like: shows it when it is time. */
+void progress_poll(struct progress *progress, const struct wh_mr_stats *stats);
 
 /* Something else is to be written to standard error. */
 void progress_clear(struct progress *progress);

@@ -5,7 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { NUMBER_BYTES = 20 /* digits of UINT64_MAX */ };
+enum {
+	NUMBER_BYTES = 20, /* digits of UINT64_MAX */
+	BINARY_HEAD_BYTES = 16,
+	ESCAPE_BYTES = 6, /* \\u007f */
+	JSON_BYTES = 32,  /* of a row, around its key and number */
+};
 
 int row_format_find(const char *name, enum row_format *ret)
 {
@@ -45,6 +50,7 @@ static void flush(struct row_out *out)
 	write_all(out, out->bytes, len);
 }
 
+/* What is short waits for more, so that little output is one write. */
 static void put(struct row_out *out, const void *bytes, size_t len)
 {
 	if (len > ROW_OUT_BYTES - out->len)
@@ -62,26 +68,61 @@ static void put_text(struct row_out *out, const char *text)
 	put(out, text, strlen(text));
 }
 
-static void put_number(struct row_out *out, uint64_t number)
+static uint8_t *add_byte(uint8_t *at, char byte)
+{
+	*at = (uint8_t)byte;
+	return at + 1;
+}
+
+/* Most keys are short, and a call of memcpy takes longer than what it does for them. */
+static inline uint8_t *add_bytes(uint8_t *at, const void *bytes, size_t len)
+{
+	const uint8_t *from = bytes;
+
+	if (len > 16 || len == 0) {
+		if (len)
+			memcpy(at, from, len);
+	} else if (len >= 8) {
+		memcpy(at, from, 8);
+		memcpy(at + len - 8, from + len - 8, 8);
+	} else if (len >= 4) {
+		memcpy(at, from, 4);
+		memcpy(at + len - 4, from + len - 4, 4);
+	} else {
+		at[0] = from[0];
+		at[len / 2] = from[len / 2];
+		at[len - 1] = from[len - 1];
+	}
+	return at + len;
+}
+
+static uint8_t *add_text(uint8_t *at, const char *text)
+{
+	return add_bytes(at, text, strlen(text));
+}
+
+static uint8_t *add_number(uint8_t *at, uint64_t number)
 {
 	uint8_t digits[NUMBER_BYTES];
-	size_t at = sizeof(digits);
+	size_t first = sizeof(digits);
 
+	if (number < 10)
+		return add_byte(at, (char)('0' + number));
 	do {
-		digits[--at] = (uint8_t)('0' + number % 10);
+		digits[--first] = (uint8_t)('0' + number % 10);
 		number /= 10;
 	} while (number > 0);
-	put(out, digits + at, sizeof(digits) - at);
+	return add_bytes(at, digits + first, sizeof(digits) - first);
 }
 
 /* TSV and CSV */
 
-static void put_tsv_row(struct row_out *out, const struct wh_mr_row *row)
+static uint8_t *add_tsv_row(uint8_t *at, const struct wh_mr_row *row)
 {
-	put(out, row->key.data, row->key.len);
-	put(out, "\t", 1);
-	put_number(out, row->number);
-	put(out, "\n", 1);
+	at = add_bytes(at, row->key.data, row->key.len);
+	at = add_byte(at, '\t');
+	at = add_number(at, row->number);
+	return add_byte(at, '\n');
 }
 
 static bool csv_quotes(const uint8_t *bytes, size_t len)
@@ -92,26 +133,26 @@ static bool csv_quotes(const uint8_t *bytes, size_t len)
 	return false;
 }
 
-static void put_csv_quoted(struct row_out *out, const uint8_t *bytes, size_t len)
+static uint8_t *add_csv_quoted(uint8_t *at, const uint8_t *bytes, size_t len)
 {
-	put(out, "\"", 1);
+	at = add_byte(at, '"');
 	for (size_t i = 0; i < len; i++) {
 		if (bytes[i] == '"')
-			put(out, "\"", 1);
-		put(out, bytes + i, 1);
+			at = add_byte(at, '"');
+		*at++ = bytes[i];
 	}
-	put(out, "\"", 1);
+	return add_byte(at, '"');
 }
 
-static void put_csv_row(struct row_out *out, const struct wh_mr_row *row)
+static uint8_t *add_csv_row(uint8_t *at, const struct wh_mr_row *row)
 {
 	if (csv_quotes(row->key.data, row->key.len))
-		put_csv_quoted(out, row->key.data, row->key.len);
+		at = add_csv_quoted(at, row->key.data, row->key.len);
 	else
-		put(out, row->key.data, row->key.len);
-	put(out, ",", 1);
-	put_number(out, row->number);
-	put(out, "\n", 1);
+		at = add_bytes(at, row->key.data, row->key.len);
+	at = add_byte(at, ',');
+	at = add_number(at, row->number);
+	return add_byte(at, '\n');
 }
 
 /* JSON */
@@ -145,64 +186,65 @@ static size_t utf8_len(const uint8_t *at, size_t left)
 	return len;
 }
 
-static void put_json_string(struct row_out *out, const uint8_t *bytes, size_t len)
+static uint8_t *add_json_string(uint8_t *at, const uint8_t *bytes, size_t len)
 {
-	put(out, "\"", 1);
+	at = add_byte(at, '"');
 	for (size_t i = 0; i < len;) {
 		size_t took = utf8_len(bytes + i, len - i);
-		char escape[8];
+		char escape[ESCAPE_BYTES + 2];
 
 		if (took == 0)
 			snprintf(escape, sizeof(escape), "\\udc%02x", bytes[i]);
 		else if (bytes[i] == '"' || bytes[i] == '\\')
 			snprintf(escape, sizeof(escape), "\\%c", bytes[i]);
-		else if (bytes[i] == 0x7f)
-			snprintf(escape, sizeof(escape), "\\u007f");
+		else if (bytes[i] < 0x20 || bytes[i] == 0x7f)
+			snprintf(escape, sizeof(escape), "\\u%04x", bytes[i]);
 		else
 			escape[0] = 0;
 		if (escape[0])
-			put_text(out, escape);
+			at = add_text(at, escape);
 		else
-			put(out, bytes + i, took);
+			at = add_bytes(at, bytes + i, took);
 		i += took ? took : 1;
 	}
-	put(out, "\"", 1);
+	return add_byte(at, '"');
 }
 
-static void put_json_row(struct row_out *out, const struct wh_mr_row *row)
+/* Begins with a comma, which the first row of all is written without. */
+static uint8_t *add_json_row(const struct row_out *out, uint8_t *at, const struct wh_mr_row *row)
 {
-	put_text(out, out->rows ? ",\n{\"" : "\n{\"");
-	put_text(out, out->key);
-	put_text(out, "\":");
-	put_json_string(out, row->key.data, row->key.len);
-	put_text(out, ",\"count\":");
-	put_number(out, row->number);
-	put_text(out, "}");
+	at = add_text(at, ",\n{\"");
+	at = add_text(at, out->key);
+	at = add_text(at, "\":");
+	at = add_json_string(at, row->key.data, row->key.len);
+	at = add_text(at, ",\"count\":");
+	at = add_number(at, row->number);
+	return add_byte(at, '}');
 }
 
 static void put_json_end(struct row_out *out, const struct row_member *members, bool partial)
 {
-	put_text(out, out->rows ? "\n]" : "]");
+	put_text(out, out->begun ? "\n]" : "]");
 	for (; members->name; members++) {
+		uint8_t digits[NUMBER_BYTES];
+
 		put_text(out, ",\n\"");
 		put_text(out, members->name);
 		put_text(out, "\":");
-		put_number(out, members->number);
+		put(out, digits, (size_t)(add_number(digits, members->number) - digits));
 	}
 	put_text(out, partial ? ",\n\"partial\":true}\n" : ",\n\"partial\":false}\n");
 }
 
 /* Binary */
 
-static void put_binary_head(struct row_out *out, uint64_t len, uint64_t count)
+static uint8_t *add_binary_head(uint8_t *at, uint64_t len, uint64_t count)
 {
-	uint8_t head[16];
-
 	for (unsigned i = 0; i < 8; i++) {
-		head[i] = (uint8_t)(len >> 8 * i);
-		head[8 + i] = (uint8_t)(count >> 8 * i);
+		at[i] = (uint8_t)(len >> 8 * i);
+		at[8 + i] = (uint8_t)(count >> 8 * i);
 	}
-	put(out, head, sizeof(head));
+	return at + BINARY_HEAD_BYTES;
 }
 
 /* All */
@@ -216,7 +258,9 @@ void row_out_init(struct row_out *out, int fd, enum row_format format, const cha
 	out->key = key;
 	out->min_count = 0;
 	out->error = 0;
-	out->rows = 0;
+	atomic_init(&out->rows, 0);
+	out->begun = false;
+	out->text = (struct wh_mr_text){ 0 };
 	out->len = 0;
 	switch (format) {
 	case ROW_TSV:
@@ -236,40 +280,93 @@ void row_out_init(struct row_out *out, int fd, enum row_format format, const cha
 	}
 }
 
-static void put_row(struct row_out *out, const struct wh_mr_row *row)
+/* What a row may come to, whatever its format. */
+static size_t most_bytes(const struct row_out *out, const struct wh_mr_row *row)
+{
+	const size_t around = strlen(out->key) + NUMBER_BYTES + BINARY_HEAD_BYTES + JSON_BYTES;
+
+	switch (out->format) {
+	case ROW_TSV:
+	case ROW_BINARY:
+		break;
+	case ROW_CSV:
+		return around + row->key.len * 2;
+	case ROW_JSON:
+		return around + row->key.len * ESCAPE_BYTES;
+	}
+	return around + row->key.len;
+}
+
+static uint8_t *add_row(const struct row_out *out, uint8_t *at, const struct wh_mr_row *row)
 {
 	switch (out->format) {
 	case ROW_TSV:
-		put_tsv_row(out, row);
-		break;
+		return add_tsv_row(at, row);
 	case ROW_CSV:
-		put_csv_row(out, row);
-		break;
+		return add_csv_row(at, row);
 	case ROW_JSON:
-		put_json_row(out, row);
-		break;
+		return add_json_row(out, at, row);
 	case ROW_BINARY:
-		put_binary_head(out, row->key.len, row->number);
-		put(out, row->key.data, row->key.len);
 		break;
 	}
-	out->rows++;
+	at = add_binary_head(at, row->key.len, row->number);
+	return add_bytes(at, row->key.data, row->key.len);
+}
+
+int row_out_format(struct row_out *out, const struct wh_mr_row *rows, size_t count,
+		   struct wh_mr_text *text)
+{
+	uint64_t added = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t most = most_bytes(out, &rows[i]);
+
+		if (rows[i].number < out->min_count)
+			continue;
+		if (text->room - text->len < most) {
+			int r = wh_mr_text_more(text, most);
+
+			if (r < 0)
+				return r;
+		}
+		text->len = (size_t)(add_row(out, text->bytes + text->len, &rows[i]) - text->bytes);
+		added++;
+	}
+	atomic_fetch_add_explicit(&out->rows, added, memory_order_relaxed);
+	return 0;
+}
+
+int row_out_write(struct row_out *out, const void *bytes, size_t len)
+{
+	const bool comma = out->format == ROW_JSON && !out->begun;
+
+	if (len == 0)
+		return out->error;
+	out->begun = true;
+	put(out, (const uint8_t *)bytes + comma, len - comma);
+	return out->error;
 }
 
 int row_out_put(struct row_out *out, const struct wh_mr_row *rows, size_t count)
 {
-	for (size_t i = 0; i < count; i++)
-		if (rows[i].number >= out->min_count)
-			put_row(out, &rows[i]);
-	return out->error;
+	int r = row_out_format(out, rows, count, &out->text);
+
+	if (r < 0)
+		return r;
+	r = row_out_write(out, out->text.bytes, out->text.len);
+	out->text.len = 0;
+	return r;
 }
 
 int row_out_end(struct row_out *out, const struct row_member *members, bool partial)
 {
+	uint8_t tail[BINARY_HEAD_BYTES];
+
 	if (out->format == ROW_JSON)
 		put_json_end(out, members, partial);
 	else if (out->format == ROW_BINARY)
-		put_binary_head(out, 0, out->rows);
+		put(out, tail, (size_t)(add_binary_head(tail, 0, out->rows) - tail));
 	flush(out);
+	wh_mr_text_free(&out->text);
 	return out->error;
 }

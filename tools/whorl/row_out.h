@@ -1,6 +1,7 @@
 /*
- * Rows of counts on their way to a file, in one of the formats that commands print. The writer
- * keeps the first error; what comes after it is dropped.
+ * Rows of counts on their way to a file, in one of the formats that commands print: made into text
+ * on any thread, and written in order. The writer keeps the first error; what comes after it is
+ * dropped.
  *
  * tsv      key TAB count NEWLINE. Keys are as they are: those that hold tabs or newlines need
  *          another format.
@@ -14,6 +15,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,16 +23,18 @@
 
 enum row_format { ROW_TSV, ROW_CSV, ROW_JSON, ROW_BINARY };
 
-enum { ROW_OUT_BYTES = 256 * 1024 };
+enum { ROW_OUT_BYTES = 64 * 1024 };
 
 struct row_out {
 	int fd;
 	enum row_format format;
-	const char *list;   /* of JSON: what its array is called, "words" */
-	const char *key;    /* of JSON and CSV: what a key is called, "word" */
-	uint64_t min_count; /* rows with less are left out */
-	int error;	    /* -errno of the first write that failed */
-	uint64_t rows;	    /* written */
+	const char *list;	/* of JSON: what its array is called, "words" */
+	const char *key;	/* of JSON and CSV: what a key is called, "word" */
+	uint64_t min_count;	/* rows with less are left out */
+	int error;		/* -errno of the first write that failed */
+	_Atomic uint64_t rows;	/* made text of; all threads */
+	bool begun;		/* some of them are written */
+	struct wh_mr_text text; /* of row_out_put */
 	size_t len;
 	uint8_t bytes[ROW_OUT_BYTES];
 };
@@ -48,7 +52,15 @@ int row_format_find(const char *name, enum row_format *ret);
 void row_out_init(struct row_out *out, int fd, enum row_format format, const char *list,
 		  const char *key);
 
+/* As `format` and `write` of a job do: the one on any thread, the other one call after another.
+ * Returns 0 or -ENOMEM. */
+int row_out_format(struct row_out *out, const struct wh_mr_row *rows, size_t count,
+		   struct wh_mr_text *text);
+
 /* Returns 0 or the first error. */
+int row_out_write(struct row_out *out, const void *bytes, size_t len);
+
+/* Both in one, where rows do not come from a job. Returns 0, -ENOMEM or the first error. */
 int row_out_put(struct row_out *out, const struct wh_mr_row *rows, size_t count);
 
 /* All rows are there: write what comes after them. `members` is an array that ends with a name of

@@ -116,8 +116,8 @@ struct wh_mr_origin {
 enum wh_mr_phase {
 	WH_MR_WALK,   /* looking for files: `phase_done` were found, `phase_total` is 0 */
 	WH_MR_MAP,    /* bytes of files; `phase_total` is 0 while an input has no end */
-	WH_MR_REDUCE, /* partitions, with sorting inside of each */
-	WH_MR_OUTPUT, /* rows */
+	WH_MR_REDUCE, /* partitions: keys are brought together */
+	WH_MR_OUTPUT, /* rows, sorted and put out */
 	WH_MR_PHASES, /* how many there are */
 };
 
@@ -234,20 +234,22 @@ struct wh_mr_stats {
 	uint64_t bytes_unpacked; /* that came out of compressed files */
 	uint64_t records;	 /* words, or values emitted by `map` */
 	uint64_t keys;		 /* distinct; once all is reduced */
-	uint64_t rows;		 /* handed to `output` */
+	uint64_t rows;		 /* handed to `output`, or put out as text */
 	uint64_t files;		 /* found */
 	uint64_t files_failed;	 /* of these, those reported to `file_error` */
 	uint64_t map_ns;	 /* how long the phases took */
 	uint64_t reduce_ns;	 /* with sorting inside partitions */
-	uint64_t output_ns;	 /* with merging, and the time spent in `output` */
+	uint64_t output_ns;	 /* with all that comes after, up to the last row put out */
 	struct wh_mr_spill spill;
 	struct wh_mr_skew skew;
 	struct wh_mr_times times;
-	uint64_t sort_ns;  /* of all workers together: sorting rows, */
-	uint64_t merge_ns; /* bringing partitions together, without the time spent in `output`, */
-	uint64_t write_ns; /* in `output`, */
-	uint64_t spill_ns; /* and writing and reading temporary files' partitions */
-	uint64_t skipped;  /* bad lines, of WH_MR_NGRAMS */
+	uint64_t sort_ns;   /* of all workers together: sorting rows, */
+	uint64_t merge_ns;  /* bringing the rows of partitions together, */
+	uint64_t format_ns; /* in `format`, */
+	uint64_t write_ns;  /* in `output` or `write`, */
+	uint64_t spill_ns;  /* and writing and reading temporary files' partitions */
+	uint64_t skipped;   /* bad lines, of WH_MR_NGRAMS */
+	enum wh_mr_ngram_version ngram_version; /* of its lines, as far as there were any */
 	uint64_t bypassed; /* keys that went to partitions without a look for equal ones, of
 				  WH_MR_NGRAMS */
 	unsigned workers;
@@ -258,10 +260,11 @@ struct wh_mr_stats {
 };
 
 /*
- * Each function gets the job's `arg`. `generate`, `record`, `find`, `map`, `combine`, `reduce` and
- * `output` run on threads of the executor, must not call anything that suspends, and, except for
- * `output`, run on several threads at once. A negative result ends the job with that error. Bytes
- * they are given are valid until they return.
+ * Each function gets the job's `arg`. `generate`, `record`, `find`, `map`, `combine`, `reduce`,
+ * `format`, `write` and `output` run on threads of the executor, must not call anything that
+ * suspends, and run on several threads at once: all but `output` and `write`, of which one call
+ * ends before the next begins, though that may be on another thread. A negative result ends the job
+ * with that error. Bytes they are given are valid until they return.
  */
 typedef int (*wh_mr_map_fn)(void *arg, struct wh_mr_bytes record, struct wh_mr_emitter *emitter);
 typedef int (*wh_mr_reduce_fn)(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
@@ -285,6 +288,22 @@ typedef ssize_t (*wh_mr_generate_fn)(void *arg, uint64_t index, void *data, size
 
 /* The next rows, in order. */
 typedef int (*wh_mr_output_fn)(void *arg, const struct wh_mr_row *rows, size_t count);
+
+/* Instead of `output`, what it does in two: `format` makes bytes of some rows that follow one
+ * another, and appends them to `text`, whichever rows those before and behind them are; several
+ * workers do that at once, for rows of other places. `write` gets the bytes of all rows in order,
+ * some at a time, cut anywhere. */
+
+/* Bytes that are made of rows. */
+struct wh_mr_text {
+	uint8_t *bytes;
+	size_t len;  /* `format` writes behind these, and adds what it has written; */
+	size_t room; /* not beyond this: see wh_mr_text_more */
+};
+
+typedef int (*wh_mr_format_fn)(void *arg, const struct wh_mr_row *rows, size_t count,
+			       struct wh_mr_text *text);
+typedef int (*wh_mr_write_fn)(void *arg, const void *bytes, size_t len);
 
 /* `path` could not be read, or not to its end; `err` is -errno, see wh_mr_file_error_text. On the
  * caller's loop. */
@@ -341,7 +360,10 @@ struct wh_mr_job {
 			  Lines of two versions end it unless `ngram_version` says which to take */
 	wh_mr_bad_line_fn bad_line;
 
-	wh_mr_output_fn output;
+	/* Default: nobody gets the rows. */
+	wh_mr_output_fn output; /* or, on all workers: */
+	wh_mr_format_fn format;
+	wh_mr_write_fn write;
 	wh_mr_file_error_fn file_error;
 	wh_mr_plan_fn plan;
 	bool explain;		/* measure `times`: costs some clock readings a buffer */
@@ -365,7 +387,9 @@ struct wh_mr_job {
 				   about 4 MiB. Default: a quarter of what this process may use */
 	const char *tmp_dir;	/* for those files; default: $TMPDIR, else /var/tmp, else /tmp */
 	const char *resume_dir; /* keep there what has been mapped, and go on from there if there is
-				   something: see wh_mr_resume_remove. Optional */
+				   something, on any machine with the same files; not for what
+				   `generate` makes, nor with WH_MR_FILES: see
+				   wh_mr_resume_remove. Optional */
 	const char *resume_id;	/* names the job and its options: a folder with another one is not
 				   gone on with */
 	const char *isa;	/* word kernel; default: $WHORL_ISA, else the best */
@@ -387,8 +411,14 @@ struct wh_mr_job {
  * Run `job`.
  *
  * Files are read as far as they were long when the job began, the last record to its end. What
- * cannot be read, is not there any more or has become shorter is told to `file_error`, and the rest
- * is done. A file that is named twice counts twice.
+ * cannot be read, is not there any more, has become shorter, or is another file than when it was
+ * cut into parts, is told to `file_error`; what was read of it until then is mapped, and the rest
+ * is done. A small file is opened once, and is whatever has its name then. That a file is written
+ * over in place is not seen. Files of no length, as in /proc, are read to their end. Of folders,
+ * regular files and folders are taken, whatever their names, and anything else is left out, links
+ * too; what a path names is followed and read whatever it is: pipes, sockets and devices to their
+ * end. Paths of 4,096 bytes and more cannot be opened, and are told. A file that is named twice
+ * counts twice.
  *
  * Suspends   the calling task until it is done; a cancelled job stops within milliseconds.
  * Returns    0, with the figures in `*ret` (may be NULL); see `files_failed` in them.
@@ -440,18 +470,62 @@ WH_API int wh_mr_words_parse(const char *text, struct wh_mr_words *ret);
 WH_API int wh_mr_resume_remove(const char *dir);
 
 /**
- * Emit a key with a number, in a job whose values are numbers.
- *
- * Numbers are on their way for a while: what was wrong with one may be told by a later call, or be
- * the result of the job.
+ * What wh_mr_emit_number does, as a call: for languages that cannot read what is inlined here.
  *
  * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are bytes
+ * Errors     -ENOMEM, -EINVAL   the job's values are bytes, or it is not `map` that emits
  * Ownership  `key` is copied.
  * Context    `map`, with the emitter it was given.
  */
-WH_API int wh_mr_emit_number(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
-			     uint64_t number);
+WH_API int wh_mr_emit_number_now(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
+				 uint64_t number);
+
+enum { WH_MR_GATHER_MAX = 16 }; /* bytes of a key */
+
+/* A key that was emitted, by where it is in what is being mapped. */
+struct wh_mr_gathered {
+	uint32_t offset;
+	uint32_t len;
+	uint64_t number;
+};
+
+/* What an emitter begins with: part of the binary interface, and of no use but for
+ * wh_mr_emit_number. */
+struct wh_mr_gather {
+	struct wh_mr_gathered *at;
+	struct wh_mr_gathered *end;
+	uintptr_t block;
+	size_t block_len;
+};
+
+/**
+ * Emit a key with a number, in a job whose values are numbers.
+ *
+ * It is inlined: a key of up to 16 bytes inside of what `map` was given is written down by where it
+ * is, which takes nanoseconds less than copying it does, and keys are looked up many at a time. So
+ * numbers are on their way for a while: what was wrong with one may be told by a later call, or be
+ * the result of the job.
+ *
+ * Returns    0.
+ * Errors     -ENOMEM, -EINVAL   the job's values are bytes, or it is not `map` that emits
+ * Ownership  `key` may change once the call is back, unless it is part of the record.
+ * Context    `map`, with the emitter it was given.
+ */
+static inline int wh_mr_emit_number(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
+				    uint64_t number)
+{
+	struct wh_mr_gather *gather = (struct wh_mr_gather *)(void *)emitter;
+	struct wh_mr_gathered *at = gather->at;
+	size_t offset = (uintptr_t)key - gather->block;
+
+	if (offset >= gather->block_len || key_len - 1 >= WH_MR_GATHER_MAX || at == gather->end)
+		return wh_mr_emit_number_now(emitter, key, key_len, number);
+	at->offset = (uint32_t)offset;
+	at->len = (uint32_t)key_len;
+	at->number = number;
+	gather->at = at + 1;
+	return 0;
+}
 
 /**
  * Emit each word of `text`, as WH_MR_WORDS has them, in a job with WH_MR_COUNT. It costs what
@@ -474,6 +548,19 @@ WH_API int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes te
  */
 WH_API int wh_mr_emit(struct wh_mr_emitter *emitter, struct wh_mr_bytes key,
 		      struct wh_mr_bytes value);
+
+/**
+ * Make room for at least `len` more bytes in a text, whose bytes may move.
+ *
+ * Returns    0.
+ * Errors     -ENOMEM   the text is as it was
+ * Context    `format`, with the text it was given; any thread, with a text of its own, which is {0}
+ *            at first.
+ */
+WH_API int wh_mr_text_more(struct wh_mr_text *text, size_t len);
+
+/** Free the bytes of a text of one's own, which is {0} then. */
+WH_API void wh_mr_text_free(struct wh_mr_text *text);
 
 /**
  * Take the next of a key's values, which come in no particular order.
@@ -513,6 +600,7 @@ WH_API void wh_mr_origin(const struct wh_mr_emitter *emitter, struct wh_mr_origi
  *
  *   -ESTALE    it became shorter, or changed, while it was read
  *   -ENODATA   its length is no multiple of `record_bytes`
+ *   -ENAMETOOLONG, -EIO   and what helps
  *
  * Context    any thread.
  */

@@ -1,10 +1,11 @@
 #include "unit/mapreduce/count_blocks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mapreduce/mapper.h"
-#include "mapreduce/merge.h"
+#include "mapreduce/output.h"
 #include "mapreduce/source.h"
 #include "support/row_text.h"
 
@@ -128,7 +129,8 @@ static void tell(struct ngrams_met *met, const struct counting *counting, int er
 	if (!first)
 		return;
 	met->bad_offset = first->origin.offset;
-	met->reason = first->reason;
+	snprintf(met->text, sizeof(met->text), "%s", first->reason);
+	met->reason = met->text;
 }
 
 char *count_blocks(const struct whi_words_kernel *kernel, const void *data, size_t len,

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mapreduce/ngram.h"
 #include "mapreduce/words.h"
 
 /* How a text is cut up before it is counted. */
@@ -24,7 +25,8 @@ struct ngrams_met {
 	uint64_t skipped;
 	uint64_t bypassed;
 	uint64_t bad_offset; /* if there was a bad line */
-	const char *reason;  /* NULL: there was none */
+	const char *reason;  /* NULL: there was none; else `text` */
+	char text[WHI_NGRAM_REASON];
 };
 
 /*

@@ -6,10 +6,13 @@
 
 #include <cmocka.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "mapreduce/front.h"
+#include "arch/cpu.h"
+#include "mapreduce/hash.h"
+#include "mapreduce/words.h"
 
-enum { L2_BYTES = 1 << 20 };
+enum { L2_BYTES = 4 << 20 };
 
 struct world {
 	struct whi_store *store;
@@ -146,6 +149,125 @@ static void the_most_frequent_key_gets_the_first_place(void **state)
 	assert_int_equal(front->keys[front->index[whi_front_place(hash)]].low, 2);
 }
 
+static int ascending(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* What a search for a key that is not there may have to look at. */
+static uint32_t longest_run(const struct whi_front *front)
+{
+	uint32_t longest = 0, run = 0;
+
+	for (uint32_t place = 0; place < UINT32_C(1) << WHI_FRONT_INDEX_BITS; place++) {
+		run = front->index[place] ? run + 1 : 0;
+		longest = run > longest ? run : longest;
+	}
+	return longest;
+}
+
+static uint32_t distinct_hashes(struct whi_front *front)
+{
+	uint32_t distinct = 0;
+
+	qsort(front->hashes + 1, front->used, sizeof(*front->hashes), ascending);
+	for (uint32_t id = 1; id <= front->used; id++)
+		distinct += id == 1 || front->hashes[id] != front->hashes[id - 1];
+	return distinct;
+}
+
+/* Keys that differ in the four bytes at `places` only, to a kernel. */
+static void count_keys(struct whi_front *front, const struct whi_words_kernel *kernel,
+		       const uint8_t *places, uint32_t from, uint32_t count)
+{
+	static struct whi_key keys[WHI_REGION_BYTES / sizeof(struct whi_key)];
+
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t number = (from + i) * 0x9e3779b1u;
+
+		memset(&keys[i], 'x', sizeof(keys[i]));
+		for (unsigned byte = 0; byte < 4; byte++)
+			((uint8_t *)&keys[i])[places[byte]] = number >> 8 * byte & 0xff;
+		front->shorts.start[i] = (uint16_t)(i * sizeof(keys[i]));
+		front->shorts.len[i] = WHI_SHORT_MAX;
+	}
+	front->shorts.count = count;
+	whi_front_reserve(front, count);
+	kernel->count(front, (const void *)keys);
+}
+
+/* Of 32 bits; by chance, 50,000 numbers have 0.3 pairs in common. */
+static void keys_that_differ_in_four_bytes_have_hashes_of_their_own(void **state)
+{
+	enum { KEYS = 50 * 1000, BATCH = 1000 };
+	/* What AES mixes in one round, neighbours, and bytes of both halves. */
+	static const uint8_t places[][4] = {
+		{ 0, 5, 10, 15 }, { 3, 4, 9, 14 }, { 0, 1, 2, 3 }, { 8, 9, 10, 11 }, { 0, 4, 8, 12 }
+	};
+	struct whi_front *front = ((struct world *)*state)->front;
+	const uint64_t seed = whi_hash_seed();
+
+	for (size_t i = 0; whi_words_kernels[i]; i++) {
+		if (whi_words_kernels[i]->needs & ~whi_cpu_features())
+			continue;
+		for (size_t which = 0; which < sizeof(places) / sizeof(places[0]); which++) {
+			whi_hash_adopt(which + 1);
+			for (uint32_t at = 0; at < KEYS; at += BATCH)
+				count_keys(front, whi_words_kernels[i], places[which], at, BATCH);
+			assert_int_equal(front->used, KEYS);
+			assert_true(longest_run(front) < 500);
+			assert_true(distinct_hashes(front) > KEYS - 10);
+			assert_int_equal(whi_front_flush(front), 0);
+		}
+	}
+	whi_hash_adopt(seed);
+}
+
+/* A place in a block that has been given away says nothing about the next one. */
+static void long_keys_are_found_in_open_blocks_only(void **state)
+{
+	static const uint8_t key[] = "a key of more than sixteen bytes";
+	struct world *world = *state;
+	const uint32_t recent = world->front->long_count;
+
+	for (unsigned round = 1; round <= 3; round++) {
+		for (unsigned i = 0; i < 5; i++)
+			whi_front_add_long(world->front, key, sizeof(key), 7);
+		assert_int_equal(world->front->long_count, recent + round);
+		whi_writer_flush(&world->writer);
+	}
+	for (unsigned part = 0; part < WHI_PARTS; part++) {
+		const struct whi_table *longs = &world->store->parts[part].longs;
+
+		assert_int_equal(whi_store_reduce(world->store, part), 0);
+		if (longs->used)
+			assert_int_equal(((struct whi_long *)(void *)longs->chunks[0]->data)->count,
+					 3 * 5 * 7);
+	}
+}
+
+/* Blocks have run out of turns: nothing is found, and nothing lost. */
+static void without_a_turn_no_long_key_is_found(void **state)
+{
+	static const uint8_t key[] = "a key of more than sixteen bytes";
+	struct world *world = *state;
+	uint64_t keys;
+
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		world->writer.turns[part] = WHI_TURN_LAST;
+	for (unsigned round = 0; round < 3; round++) {
+		world->front->long_count = 0;
+		for (unsigned i = 0; i < 5; i++)
+			whi_front_add_long(world->front, key, sizeof(key), 1);
+		assert_int_equal(world->front->long_count, round == 0 ? 1 : 5);
+		whi_writer_flush(&world->writer);
+	}
+	assert_int_equal(total_of(world, &keys), 0);
+	assert_int_equal(keys, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +278,13 @@ int main(void)
 						open_world, close_world),
 		cmocka_unit_test_setup_teardown(the_most_frequent_key_gets_the_first_place,
 						open_world, close_world),
+		cmocka_unit_test_setup_teardown(
+			keys_that_differ_in_four_bytes_have_hashes_of_their_own, open_world,
+			close_world),
+		cmocka_unit_test_setup_teardown(long_keys_are_found_in_open_blocks_only, open_world,
+						close_world),
+		cmocka_unit_test_setup_teardown(without_a_turn_no_long_key_is_found, open_world,
+						close_world),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,9 @@ static int files_that_are_not_cached_give_the_same_count(void *arg)
 		text[i] = "abcdefgh \n"[random_next(&random) % 10];
 	/* One that goes on over several splits and reads. */
 	memset(text + SIZE / 3, 'x', 1234567);
+	/* Past the page cache what a read leaves is moved before the next one, up to here. */
+	memset(text + 2000 * 1000, 'y', 256 * 1024);
+	memset(text + 2400 * 1000, 'z', 256 * 1024 + 1);
 	write_file("cold", text, SIZE);
 	expected = oracle_count(text, SIZE, &len);
 	for (job.split_bytes = 100 * 1000; job.split_bytes < 9 * SIZE; job.split_bytes *= 3) {
@@ -139,6 +142,156 @@ static int files_without_a_length_are_read_to_their_end(void *arg)
 	check(stats.records > 50);
 	check(strstr(world.text.bytes, "voluntary_ctxt_switches:\t1\n"));
 	row_text_fini(&world.text);
+	return 0;
+}
+
+/* What a file becomes after it was found and before it is read. */
+
+static void vanishes(const char *path)
+{
+	check_int(unlink(path), 0);
+}
+
+static void shrinks(const char *path)
+{
+	check_int(truncate(path, 4), 0);
+}
+
+static void is_emptied(const char *path)
+{
+	check_int(truncate(path, 0), 0);
+}
+
+static void grows(const char *path)
+{
+	FILE *file = fopen(path, "a");
+
+	check(file);
+	fprintf(file, "er than it was");
+	check_int(fclose(file), 0);
+}
+
+static void is_replaced(const char *path)
+{
+	char text[4096], name[128];
+
+	memset(text, 'n', sizeof(text));
+	write_file("other", text, sizeof(text));
+	check_int(rename(file_path(name, "other"), path), 0);
+}
+
+static void is_made_anew(const char *path)
+{
+	vanishes(path);
+	write_file(strrchr(path, '/') + 1, "made anew", 9);
+}
+
+static void becomes_a_folder(const char *path)
+{
+	vanishes(path);
+	check_int(mkdir(path, 0700), 0);
+}
+
+static void becomes_a_pipe(const char *path)
+{
+	vanishes(path);
+	check_int(mkfifo(path, 0600), 0);
+}
+
+static void becomes_a_link_to_itself(const char *path)
+{
+	vanishes(path);
+	check_int(symlink(path, path), 0);
+}
+
+static const struct change {
+	void (*make)(const char *path);
+	int parts;	  /* what is told of a file that is cut into parts, */
+	int whole;	  /* and of a small one; 0: nothing */
+	const char *rows; /* of what is read of the small one */
+} changes[] = {
+	{ vanishes, -ENOENT, -ENOENT, "" },
+	{ shrinks, -ESTALE, -ESTALE, "long\t1\n" },
+	{ is_emptied, -ESTALE, -ESTALE, "" },
+	{ grows, 0, 0, "longer\t1\n" },
+	{ is_replaced, -ESTALE, 0, NULL },
+	{ is_made_anew, -ESTALE, 0, NULL },
+	{ becomes_a_folder, -ESTALE, -EISDIR, "" },
+	{ becomes_a_pipe, -ESTALE, -ESTALE, "" },
+	{ becomes_a_link_to_itself, -ELOOP, -ELOOP, "" },
+};
+
+static const struct change *change;
+
+static void on_plan(void *arg, const struct wh_mr_plan *plan)
+{
+	char path[128];
+
+	(void)arg;
+	(void)plan;
+	change->make(file_path(path, "changing"));
+}
+
+static void count_changing(const char *text, size_t len, struct wh_mr_job *job)
+{
+	char path[128];
+
+	remove(file_path(path, "changing"));
+	write_file("changing", text, len);
+	job->plan = on_plan;
+	check_int(wh_mapreduce(job, NULL), 0);
+}
+
+static int a_small_file_that_changed_is_named_or_counted_as_it_is(void *arg)
+{
+	char path[128];
+	const char *const paths[] = { file_path(path, "changing") };
+
+	(void)arg;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		struct world world = { 0 };
+		struct wh_mr_job job = job_on(paths, 1, &world);
+
+		change = &changes[i];
+		count_changing("long", 4, &job);
+		/* As short as it was found to be, it is still all there. */
+		if (change->make == shrinks)
+			check_int(world.error, 0);
+		else
+			check_int(world.error, change->whole);
+		if (change->rows)
+			text_is(&world, change->rows);
+		row_text_fini(&world.text);
+	}
+	return 0;
+}
+
+/* Read through the page cache or past it. */
+static int parts_of_a_file_that_changed_are_never_mixed(void *arg)
+{
+	enum { SIZE = 100 * 1000 };
+	char path[128], *text = malloc(SIZE);
+	const char *const paths[] = { file_path(path, "changing") };
+
+	(void)arg;
+	for (size_t i = 0; i < SIZE; i++)
+		text[i] = "old "[i % 4];
+	for (size_t i = 0; i < 2 * sizeof(changes) / sizeof(changes[0]); i++) {
+		struct world world = { 0 };
+		struct wh_mr_job job = job_on(paths, 1, &world);
+
+		change = &changes[i / 2];
+		job.direct = i % 2;
+		job.split_bytes = 10 * 1000;
+		count_changing(text, SIZE, &job);
+		check_int(world.errors, change->parts != 0);
+		check_int(world.error, change->parts);
+		if (change->make == grows)
+			text_is(&world, "old\t25000\n");
+		else
+			text_is(&world, change->make == shrinks ? "old\t1\n" : "");
+	}
+	free(text);
 	return 0;
 }
 
@@ -250,6 +403,8 @@ int main(void)
 		task_test(many_files_in_folders_are_counted),
 		task_test(what_cannot_be_read_is_named_and_the_rest_counted),
 		task_test(files_without_a_length_are_read_to_their_end),
+		task_test(a_small_file_that_changed_is_named_or_counted_as_it_is),
+		task_test(parts_of_a_file_that_changed_are_never_mixed),
 		task_test(no_input_gives_no_rows),
 		task_test(a_pipe_is_counted_as_a_file_is),
 		task_test(standard_input_may_be_a_file_read_in_part),

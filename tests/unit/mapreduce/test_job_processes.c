@@ -2,6 +2,7 @@
  * processes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 #include <whorl/jobs.h>
 
+#include "support/oracle_count.h"
 #include "unit/mapreduce/world.h"
 
 enum { FILES = 40, FILE_BYTES = 30 * 1000 };
@@ -71,6 +73,46 @@ static int words_are_counted_alike(void *arg)
 	return 0;
 }
 
+/* Files of all lengths, with sums of all sizes. */
+static void make_ngrams(void)
+{
+	uint64_t random = 43;
+
+	remove_folder(folder);
+	check_int(mkdir(folder, 0700), 0);
+	for (unsigned i = 0; i < FILES / 4; i++) {
+		char name[32], *text = NULL;
+		size_t len = 0;
+		FILE *file = open_memstream(&text, &len);
+
+		for (uint64_t lines = random_next(&random) % 9000; lines > 0; lines--)
+			fprintf(file, "gram %" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t1\n",
+				random_next(&random) % 700, 1900 + random_next(&random) % 99,
+				random_next(&random) >> 20 >> random_next(&random) % 40);
+		check_int(fclose(file), 0);
+		snprintf(name, sizeof(name), "file%u", i);
+		write_file(name, text, len);
+		free(text);
+	}
+}
+
+static int ngrams_are_added_up_alike(void *arg)
+{
+	const char *const paths[] = { folder };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+
+	(void)arg;
+	make_ngrams();
+	job.records = WH_MR_NGRAMS;
+	for (unsigned key = 0; key <= WH_MR_BY_NGRAM_AND_YEAR; key++) {
+		job.ngram_key = (enum wh_mr_ngram_key)key;
+		job.split_bytes = 20 * 1000 << key;
+		check_alike(&job, &world);
+	}
+	return 0;
+}
+
 /* Of the test's own, and static: found in the processes by where it is. */
 static int by_line_len(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *emitter)
 {
@@ -120,6 +162,64 @@ static int functions_and_what_they_are_given_travel(void *arg)
 		row_text_fini(&rows_of_numbers);
 		free(expected);
 	}
+	return 0;
+}
+
+/* Rows of `processes` with little memory are those of threads with enough. */
+static void check_with_little_memory(struct wh_mr_job *job, struct world *world)
+{
+	static const uint64_t budgets[] = { 2000000, 100000, 1 };
+	struct wh_mr_stats stats;
+	char *rows;
+
+	job->processes = 0;
+	job->memory_max = 1 << 30;
+	check_int(wh_mapreduce(job, &stats), 0);
+	check_int(stats.spill.bytes_written, 0);
+	rows = world->text.bytes;
+	world->text = (struct row_text){ .has_values = world->text.has_values };
+	job->processes = 2;
+	for (unsigned i = 0; i < sizeof(budgets) / sizeof(budgets[0]); i++) {
+		job->memory_max = budgets[i];
+		check_int(wh_mapreduce(job, &stats), 0);
+		check_int(stats.spill.error, 0);
+		text_is(world, rows);
+	}
+	check(stats.spill.bytes_written > 0 && stats.spill.partitions > 0);
+	free(rows);
+}
+
+static int results_with_little_memory_are_the_same(void *arg)
+{
+	enum { BYTES = 40 * 1000 + 20 * TEST_ROUNDS };
+	char path[128], *text = malloc(BYTES), *expected;
+	const char *const paths[] = { file_path(path, "spill") };
+	struct world world = { 0 };
+	struct wh_mr_job job = job_on(paths, 1, &world);
+	uint64_t random = 44;
+	size_t len;
+
+	(void)arg;
+	random_text(text, BYTES, &random);
+	write_file("spill", text, BYTES);
+	expected = oracle_count(text, BYTES, &len);
+	job.split_bytes = 20 * 1000;
+	job.processes = 2;
+	for (job.memory_max = 1; job.memory_max < 1 << 30; job.memory_max *= 1000) {
+		check_int(wh_mapreduce(&job, NULL), 0);
+		text_is(&world, expected);
+	}
+	free(expected);
+	free(text);
+	job.map = number_of_place;
+	for (unsigned value = WH_MR_SUM; value < WH_MR_BYTES; value++) {
+		job.value = (enum wh_mr_value)value;
+		check_with_little_memory(&job, &world);
+	}
+	job.value = WH_MR_BYTES;
+	job.map = by_letter;
+	world.text.has_values = true;
+	check_with_little_memory(&job, &world);
 	return 0;
 }
 
@@ -370,10 +470,9 @@ static int what_processes_cannot_do_is_refused(void *arg)
 	struct wh_mr_stats stats;
 
 	(void)arg;
-	check_int(wh_mapreduce(&(struct wh_mr_job){ .processes = 1, .records = WH_MR_NGRAMS },
-			       &stats),
+	check_int(wh_mapreduce(&(struct wh_mr_job){ .processes = 1, .direct = true }, &stats),
 		  -EINVAL);
-	check(strstr(stats.why, "processes"));
+	check(strstr(stats.why, "leave processes or direct out"));
 	check_int(wh_mapreduce(&(struct wh_mr_job){ .arg_bytes = 1 }, &stats), -EINVAL);
 	check(strstr(stats.why, "arg_bytes"));
 	return 0;
@@ -383,8 +482,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		task_test(words_are_counted_alike),
+		task_test(ngrams_are_added_up_alike),
 		task_test(functions_and_what_they_are_given_travel),
 		task_test(values_are_combined_there_and_reduced_here),
+		task_test(results_with_little_memory_are_the_same),
 		task_test(whole_files_are_mapped_alike),
 		task_test(generated_blocks_are_mapped_alike),
 		task_test(files_that_cannot_be_read_are_named),

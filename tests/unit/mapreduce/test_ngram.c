@@ -162,7 +162,8 @@ static void keys_are_bytes(void **state)
 }
 
 /* The classic mistake. Each length once with 9s, which a wrong shift shows, once with digits that
- * all differ, and with leading zeros, in each column. */
+ * all differ, and with leading zeros, in each column, alone and among lines that differ in nothing
+ * else. */
 static void numbers_of_every_length_are_read(void **state)
 {
 	static const char *const forms[][2] = {
@@ -173,7 +174,7 @@ static void numbers_of_every_length_are_read(void **state)
 	};
 	static const char *const digits[] = { "99999999999999999999", "12345678901234567890",
 					      "00000000000000000001", "90817263544536271809" };
-	char file[128];
+	char file[1024];
 
 	(void)state;
 	for (unsigned form = 0; form < sizeof(forms) / sizeof(forms[0]); form++)
@@ -181,10 +182,19 @@ static void numbers_of_every_length_are_read(void **state)
 			for (int len = 0; len <= 20; len++) {
 				int size = snprintf(file, sizeof(file), "%s%.*s%s", forms[form][0],
 						    len, digits[kind], forms[form][1]);
+				int more = size;
 
-				for (unsigned i = 0; all_keys[i]; i++)
+				for (unsigned i = 0; i < 17; i++)
+					more += snprintf(file + more, sizeof(file) - (size_t)more,
+							 "%s%.*s%s", forms[form][0],
+							 i == 10 ? len : 1, digits[kind],
+							 forms[form][1]);
+				for (unsigned i = 0; all_keys[i]; i++) {
 					same_as_oracle(file, (size_t)size, all_keys[i],
 						       &(struct cuts){ 0 });
+					same_as_oracle(file + size, (size_t)(more - size),
+						       all_keys[i], &(struct cuts){ 0 });
+				}
 			}
 }
 
@@ -210,6 +220,22 @@ static void large_sums_are_exact(void **state)
 		   &by_ngram, "a\t18446744073709551557\nb\t2\n");
 }
 
+static int error_of(const char *file, const struct wh_mr_job *options, const struct cuts *given)
+{
+	struct wh_mr_job job = *options;
+	struct ngrams_met met;
+	struct cuts cuts = *given;
+	const struct whi_words_kernel *kernel;
+	size_t len;
+
+	job.records = WH_MR_NGRAMS;
+	cuts.ngrams = &job;
+	cuts.met = &met;
+	assert_int_equal(whi_words_choose(NULL, &kernel), 0);
+	free(count_blocks(kernel, file, strlen(file), &cuts, &len));
+	return met.error;
+}
+
 static void a_sum_that_is_too_large_is_an_error(void **state)
 {
 	static const char *const files[] = {
@@ -219,28 +245,42 @@ static void a_sum_that_is_too_large_is_an_error(void **state)
 	};
 
 	(void)state;
-	for (unsigned i = 0; i < 2; i++)
-		for (unsigned by = 0; by < 2; by++) {
-			struct wh_mr_job job = {
-				.records = WH_MR_NGRAMS,
-				.ngram_key = by ? WH_MR_BY_YEAR : WH_MR_BY_NGRAM,
-			};
-			struct ngrams_met met;
-			struct cuts cuts = { .ngrams = &job, .met = &met };
-			const struct whi_words_kernel *kernel;
-			size_t len;
-			char *count;
-
-			assert_int_equal(whi_words_choose(NULL, &kernel), 0);
-			count = count_blocks(kernel, files[i], strlen(files[i]), &cuts, &len);
-			if (by && i == 0)
-				assert_non_null(count); /* of two years */
-			else
-				assert_int_equal(met.error, -EOVERFLOW);
-			free(count);
-		}
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(error_of(files[i], &by_ngram, &(struct cuts){ 0 }), -EOVERFLOW);
+		/* The first two are of two years. */
+		assert_int_equal(error_of(files[i], &by_year, &(struct cuts){ 0 }),
+				 i ? -EOVERFLOW : 0);
+		assert_int_equal(error_of(files[i], &by_both, &(struct cuts){ 0 }),
+				 i ? -EOVERFLOW : 0);
+	}
 	counts_are("a\t1987\t18446744073709551613\t1\na\t1988\t1\t1\n", &by_ngram,
 		   "a\t18446744073709551614\n");
+}
+
+/* What is too much only together: wherever the halves meet, and whether they are wide as they come
+ * or by what came before them. */
+static void a_sum_that_is_too_large_is_one_across_splits_and_workers(void **state)
+{
+	static const char half[] = "a\t1987\t9223372036854775807\t1\n";
+	static const char little[] = "a\t1987\t99999999\t1\nb\t1987\t1\t1\n";
+	char file[sizeof(half) * 2 + sizeof(little) * 12];
+
+	(void)state;
+	for (unsigned run = 0; run < 2 * 3 * 3 * 2; run++) {
+		const bool too_much = run % 2;
+		const struct wh_mr_job job = { .bypass = (enum wh_mr_bypass)(run / 2 % 3) };
+		const struct cuts cuts = {
+			.split_bytes = run / 6 % 3 * 25, /* one; one a line; one a pair of lines */
+			.mappers = 1 + 2 * (run / 18 % 2),
+			.l2_bytes = 1,
+		};
+
+		strcpy(file, half);
+		for (unsigned i = 0; i < 12; i++)
+			strcat(file, too_much || i > 6 ? little : "b\t1987\t1\t1\n");
+		strcat(file, too_much ? half : "a\t1987\t9223372036354775812\t1\n");
+		assert_int_equal(error_of(file, &job, &cuts), too_much ? -EOVERFLOW : 0);
+	}
 }
 
 static void every_bad_line_has_its_reason(void **state)
@@ -273,23 +313,29 @@ static void every_bad_line_has_its_reason(void **state)
 	is_bad("a\t1987,1,1\t", "a group is not year,match,volume");
 	is_bad("a\t1987,1,1\t1987\t1", "a group is not year,match,volume");
 	is_bad("a\t1987,,1", "the match count is not a number");
-	is_bad("a\t1987\t1\t1\t1", "the line is of the version of 2009, unlike others");
-	is_bad("a\t1987,1,1", "the line is of the version of 2020, unlike others");
+	is_bad("a\t1987\t1\t1\t1",
+	       "the line is of the version of 2009, unlike others: of 2012 is that at byte 0 of "
+	       "generated block 0");
+	is_bad("a\t1987,1,1",
+	       "the line is of the version of 2020, unlike others: of 2012 is that at byte 0 of "
+	       "generated block 0");
 }
 
-/* Any byte in any place of a line, so that a wrong comparison of a kernel shows. */
+/* Any byte in any place of a line, so that a wrong comparison of a kernel shows, and in any line of
+ * as many as a kernel may read at once. */
 static void every_byte_anywhere_is_treated_by_the_rule(void **state)
 {
+	enum { LINES = 19 };
 	static const char line[] = "ab\t1987\t123456\t4321\n";
-	char file[3 * (sizeof(line) - 1)];
 	const size_t len = sizeof(line) - 1;
+	char file[LINES * (sizeof(line) - 1)];
 
 	(void)state;
 	for (size_t at = 0; at < len; at++)
 		for (unsigned byte = 0; byte < 256; byte++) {
-			for (unsigned i = 0; i < 3; i++)
+			for (unsigned i = 0; i < LINES; i++)
 				memcpy(file + i * len, line, len);
-			file[len + at] = (char)byte;
+			file[(at + byte) % LINES * len + at] = (char)byte;
 			same_as_oracle(file, sizeof(file), &skipping_2012,
 				       &(struct cuts){ .l2_bytes = 1 });
 		}
@@ -346,6 +392,33 @@ static void lines_of_two_versions_end_the_job_unless_one_is_chosen(void **state)
 	counts_are(file, &job, "a\t4\n");
 }
 
+/* The one that is met first, by whichever worker, decides; the error names a line of both. */
+static void lines_of_two_versions_are_named_across_splits_and_workers(void **state)
+{
+	static const char file[] = "a\t1987\t1\t1\nb\t1987\t2\t1\nc\t1987\t1\t1\nd\t1987,4,1\n";
+	struct wh_mr_job job = { .records = WH_MR_NGRAMS };
+	struct ngrams_met met;
+	const struct whi_words_kernel *kernel;
+
+	(void)state;
+	assert_int_equal(whi_words_choose(NULL, &kernel), 0);
+	for (unsigned mappers = 1; mappers <= 4; mappers++)
+		for (unsigned skip = 0; skip < 2; skip++) {
+			struct cuts cuts = {
+				.split_bytes = 11, .mappers = mappers, .ngrams = &job, .met = &met
+			};
+			size_t len;
+
+			job.skip_bad = skip;
+			assert_null(count_blocks(kernel, file, sizeof(file) - 1, &cuts, &len));
+			assert_int_equal(met.error, -EBADMSG);
+			assert_int_equal(met.bad_offset, 33);
+			assert_string_equal(met.reason,
+					    "the line is of the version of 2020, unlike others: "
+					    "of 2012 is that at byte 0 of generated block 0");
+		}
+}
+
 static void a_split_border_anywhere_changes_nothing(void **state)
 {
 	const char *const files[] = { file_2009, file_2012, file_2020 };
@@ -359,6 +432,26 @@ static void a_split_border_anywhere_changes_nothing(void **state)
 					&(struct cuts){ .split_bytes = split,
 							.buffer_bytes = buffer,
 							.mappers = 1 + (unsigned)split % 3 });
+}
+
+/* With so many lines that kernels read some of them at once, whatever is cut off. */
+static void a_split_border_anywhere_in_a_longer_file_changes_nothing(void **state)
+{
+	struct wh_mr_job options = { 0 };
+	char file[2048];
+	size_t len = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 26; i++)
+		len += (size_t)sprintf(file + len, "%.*s\t19%02u\t%u\t%u\n",
+				       1 + (int)(i / 5 * 7 % 20), "abcdefghijklmnopqrst", i,
+				       i * i * i * i, i);
+	for (size_t split = 1; split <= len + 1; split++) {
+		options.bypass = (enum wh_mr_bypass)(split % 3);
+		options.ngram_key = (enum wh_mr_ngram_key)(split / 3 % 3);
+		same_as_oracle(file, len, &options,
+			       &(struct cuts){ .split_bytes = split, .mappers = 2 });
+	}
 }
 
 static size_t put_line(char *at, enum wh_mr_ngram_version version, size_t ngram, uint64_t *random)
@@ -411,6 +504,86 @@ static void every_ngram_length_is_counted(void **state)
 			same_as_oracle(data, len, all_keys[i],
 				       &(struct cuts){ .split_bytes = 1000, .buffer_bytes = 64 });
 		}
+	}
+	free(data);
+}
+
+/* As published: years of four digits and small counts, so that a kernel reads many lines at once;
+ * with keys that often come again at once, and some that are not short. */
+static size_t put_published(char *at, enum wh_mr_ngram_version version, uint64_t *random)
+{
+	static const char *const keys[] = {
+		"a",
+		"b",
+		"ab",
+		"abcdefg",
+		"abcdefgh",
+		"abcdefgi",
+		"abcdefghi",
+		"abcdefghijklmno",
+		"abcdefghijklmnop",
+		"abcdefghijklmnopq",
+		"abcdefghijklmnopr",
+		"\xc3\xa9t\xc3\xa9",
+		"a long ngram of words that has as many bytes as 64, and then some more",
+		"a long ngram of words that has as many bytes as 64, and then some other",
+	};
+	enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
+	const unsigned lines = 1 + (unsigned)(random_next(random) % (random_next(random) % 20 + 1));
+	const unsigned key = (unsigned)(random_next(random) % (KEYS + 1));
+	size_t len = 0;
+
+	for (unsigned i = 0; i < lines; i++) {
+		/* Not as published, but bytes all the same. */
+		if (key == KEYS)
+			len += (size_t)sprintf(at + len, "a%cb", '\0');
+		else
+			len += (size_t)sprintf(at + len, "%s", keys[key]);
+		for (unsigned groups = version == WH_MR_NGRAM_2020 ? 3 : 1; groups > 0; groups--) {
+			unsigned matches = (unsigned)random_next(random) % 100000000 >>
+					   random_next(random) % 24;
+			unsigned year = 1500 + (unsigned)(random_next(random) % 520);
+			char mark = version == WH_MR_NGRAM_2020 ? ',' : '\t';
+
+			len += (size_t)sprintf(at + len, "\t%u%c%u%c", year, mark, matches, mark);
+			if (version == WH_MR_NGRAM_2009)
+				len += (size_t)sprintf(at + len, "7\t");
+			len += (size_t)sprintf(at + len, "%u", matches / 100);
+		}
+		at[len++] = '\n';
+	}
+	return len;
+}
+
+static void lines_as_published_are_counted_as_by_the_oracle(void **state)
+{
+	enum { ROUNDS = 150, LONGEST = 20000, ROOM = LONGEST + 20 * 200 };
+	char *data = malloc(ROOM);
+	uint64_t random = seed;
+
+	(void)state;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		size_t len = 0, most = random_next(&random) % LONGEST;
+		struct wh_mr_job options = {
+			.ngram_key = (enum wh_mr_ngram_key)(round / 3 % 3),
+			.bypass = (enum wh_mr_bypass)(round / 9 % 3),
+			.ngram_version = round % 3 == 2 ? WH_MR_NGRAM_2020 - round / 27 % 2 * 2
+							: WH_MR_NGRAM_2012,
+			.skip_bad = true,
+		};
+		struct cuts cuts = {
+			.split_bytes = 1 + random_next(&random) % LONGEST,
+			.mappers = 1 + (unsigned)(random_next(&random) % 3),
+			.l2_bytes = 1,
+		};
+
+		while (len < most)
+			len += put_published(data + len, options.ngram_version, &random);
+		/* A few wrong bytes, here and there one. */
+		for (size_t at = random_next(&random) % 4000; round % 2 && at < len;
+		     at += random_next(&random) % 4000)
+			data[at] = "\t\n,x9\r\0"[random_next(&random) % 7];
+		same_as_oracle(data, len, &options, &cuts);
 	}
 	free(data);
 }
@@ -526,13 +699,17 @@ int main(int argc, char **argv)
 		cmocka_unit_test(years_of_every_length_are_read),
 		cmocka_unit_test(large_sums_are_exact),
 		cmocka_unit_test(a_sum_that_is_too_large_is_an_error),
+		cmocka_unit_test(a_sum_that_is_too_large_is_one_across_splits_and_workers),
 		cmocka_unit_test(every_bad_line_has_its_reason),
 		cmocka_unit_test(every_byte_anywhere_is_treated_by_the_rule),
 		cmocka_unit_test(lines_with_tabs_of_their_neighbours_are_bad),
 		cmocka_unit_test(skipped_lines_are_left_out_whole),
 		cmocka_unit_test(lines_of_two_versions_end_the_job_unless_one_is_chosen),
+		cmocka_unit_test(lines_of_two_versions_are_named_across_splits_and_workers),
 		cmocka_unit_test(a_split_border_anywhere_changes_nothing),
+		cmocka_unit_test(a_split_border_anywhere_in_a_longer_file_changes_nothing),
 		cmocka_unit_test(every_ngram_length_is_counted),
+		cmocka_unit_test(lines_as_published_are_counted_as_by_the_oracle),
 		cmocka_unit_test(random_files_are_counted_as_by_the_oracle),
 		cmocka_unit_test(a_bypass_begins_and_ends_with_what_is_met),
 		cmocka_unit_test(a_failed_allocation_is_an_error_and_leaks_nothing),

@@ -232,6 +232,79 @@ static void numbers_are_combined_as_asked(void **state)
 	}
 }
 
+/* How many places are looked at in vain until all keys of a table of long ones are found. */
+static uint64_t probes(const struct whi_table *table)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t place = 0; place <= table->mask; place++) {
+		uint32_t ref = table->index[place] & table->ref_mask;
+		const uint8_t *chunk;
+
+		if (!table->index[place])
+			continue;
+		chunk = (const void *)table->chunks[ref / WHI_BLOCK_UNITS];
+		chunk += ref % WHI_BLOCK_UNITS * WHI_BLOCK_ALIGN;
+		sum += (place - ((const struct whi_long *)(const void *)chunk)->hash) & table->mask;
+	}
+	return sum;
+}
+
+/* Keys of `len` bytes by the present secret: a number, then the eight bytes at `fixed`, if given,
+ * over and over. Returns their probes. */
+static uint64_t probes_of(size_t len, const uint64_t *fixed)
+{
+	enum { KEYS = 3000 };
+	struct whi_table table = { 0 };
+	struct whi_pool pool = { 0 };
+	uint8_t record[sizeof(struct whi_long) + LONGEST + WHI_BYTES_SLACK];
+	uint8_t *key = record + sizeof(struct whi_long);
+	uint64_t sum;
+
+	for (uint64_t number = 1; number <= KEYS; number++) {
+		struct whi_long head = { .count = 1, .len = len & WHI_KEY_MAX };
+		uint64_t random = number;
+
+		for (size_t at = 0; at + 8 <= len; at += 8) {
+			random = random * 0x5851f42d4c957f2du + 0x14057b7ef767814fu;
+			memcpy(key + at, fixed ? fixed : &random, 8);
+		}
+		memcpy(key, &number, 8);
+		head.hash = whi_hash_bytes(key, len) >> 32 & 0xffffff;
+		memcpy(record, &head, sizeof(head));
+		assert_int_equal(whi_table_add_longs(&table, &pool, WHI_COMBINE_ADD, record,
+						     whi_long_bytes(len)),
+				 0);
+	}
+	assert_int_equal(table.used, KEYS);
+	sum = probes(&table);
+	whi_table_fini(&table);
+	whi_pool_fini(&pool);
+	return sum;
+}
+
+/* The known secret stands for any that has leaked: with a number of it in the right place, one
+ * factor of the last multiplication is zero, and so is the hash. */
+static void keys_made_to_collide_probe_no_more_than_others_do(void **state)
+{
+	static const uint64_t zero = 0xe7037ed1a0b428dbu; /* its `high` */
+	const uint64_t seed = whi_hash_seed();
+
+	(void)state;
+	for (size_t len = 80; len <= LONGEST; len += 8) {
+		uint64_t flooded, made, others;
+
+		whi_hash_adopt(0);
+		flooded = probes_of(len, &zero);
+		whi_hash_adopt(len);
+		made = probes_of(len, &zero);
+		others = probes_of(len, NULL);
+		assert_true(flooded > 1000 * others);
+		assert_true(made < 2 * others);
+	}
+	whi_hash_adopt(seed);
+}
+
 static void a_failed_allocation_leaves_the_table_as_it_was(void **state)
 {
 	enum { KEYS = 5000 };
@@ -268,6 +341,7 @@ int main(void)
 		cmocka_unit_test(long_keys_that_differ_in_any_byte_are_told_apart),
 		cmocka_unit_test(keys_longer_than_a_block_are_kept),
 		cmocka_unit_test(numbers_are_combined_as_asked),
+		cmocka_unit_test(keys_made_to_collide_probe_no_more_than_others_do),
 		cmocka_unit_test(a_failed_allocation_leaves_the_table_as_it_was),
 	};
 

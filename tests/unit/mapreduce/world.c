@@ -77,6 +77,20 @@ int by_letter(void *arg, struct wh_mr_bytes word, struct wh_mr_emitter *emitter)
 	return wh_mr_emit(emitter, (struct wh_mr_bytes){ word.data, 1 }, word);
 }
 
+uint64_t number_at(uint64_t offset)
+{
+	return offset * 0x9e3779b97f4a7c15u >> offset % 50;
+}
+
+int number_of_place(void *arg, struct wh_mr_bytes word, struct wh_mr_emitter *emitter)
+{
+	struct wh_mr_origin origin;
+
+	(void)arg;
+	wh_mr_origin(emitter, &origin);
+	return wh_mr_emit_number(emitter, word.data, word.len, number_at(origin.offset));
+}
+
 int longest(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
 	    struct wh_mr_emitter *emitter)
 {

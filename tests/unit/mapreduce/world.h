@@ -39,6 +39,11 @@ void text_is(struct world *world, const char *expected);
 /* A wh_mr_map_fn: the first letter of a word is the key, the word the value. */
 int by_letter(void *arg, struct wh_mr_bytes word, struct wh_mr_emitter *emitter);
 
+/* A number that depends on where a word is, so that equal words have many. The wh_mr_map_fn emits
+ * it. */
+uint64_t number_at(uint64_t offset);
+int number_of_place(void *arg, struct wh_mr_bytes word, struct wh_mr_emitter *emitter);
+
 /* A wh_mr_reduce_fn: the longest value of a key, the least of equally long ones. Counts calls. */
 int longest(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
 	    struct wh_mr_emitter *emitter);
