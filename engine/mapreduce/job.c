@@ -418,7 +418,7 @@ static int check(const struct wh_mr_job *job, struct whi_why *why,
 
 enum whi_combine whi_combine_of(const struct wh_mr_job *job)
 {
-	if (job->records == WH_MR_NGRAMS)
+	if (job->records == WH_MR_NGRAMS || job->exact)
 		return WHI_COMBINE_ADD_EXACT;
 	if (job->value == WH_MR_MIN)
 		return WHI_COMBINE_MIN;

@@ -74,6 +74,8 @@ static void combine(const struct whi_numbers *numbers, const struct whi_key_batc
 		combine_as(front, batch, WHI_COMBINE_MIN);
 	else if (numbers->value == WH_MR_MAX)
 		combine_as(front, batch, WHI_COMBINE_MAX);
+	else if (front->combine == WHI_COMBINE_ADD_EXACT)
+		combine_as(front, batch, WHI_COMBINE_ADD_EXACT);
 	else
 		combine_as(front, batch, WHI_COMBINE_ADD);
 }

@@ -63,7 +63,7 @@ static void count_rows(struct whi_output *output, size_t count)
 /* A sum of match counts that is no sum any more. */
 static bool is_too_much(const struct wh_mr_job *job, const struct wh_mr_row *row)
 {
-	return job->records == WH_MR_NGRAMS && row->number == UINT64_MAX;
+	return (job->exact || job->records == WH_MR_NGRAMS) && row->number == UINT64_MAX;
 }
 
 /* Write all of a text, which is empty then. */

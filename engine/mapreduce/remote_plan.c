@@ -232,6 +232,7 @@ static int load_job(struct whi_remote_job *remote, const struct head *head)
 		.record_bytes = from->record_bytes,
 		.short_records = from->short_records,
 		.value = from->value,
+		.exact = from->exact,
 		.record_max = from->record_max,
 		.no_decompress = from->no_decompress,
 		.explain = from->explain,

@@ -78,6 +78,8 @@ static const char *values_fault(const struct wh_mr_job *job)
 		return "value is none of the WH_MR_ kinds of values";
 	if ((job->combine || job->reduce) && job->value != WH_MR_BYTES)
 		return "combine and reduce go with value = WH_MR_BYTES; numbers need none";
+	if (job->exact && job->value != WH_MR_SUM)
+		return "exact goes with value = WH_MR_SUM";
 	if (job->arg_bytes && !job->arg)
 		return "arg_bytes is given without arg";
 	if (job->processes && job->direct)

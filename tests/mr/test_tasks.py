@@ -178,6 +178,19 @@ def ngrams_add_up_as_in_one_process():
 
 
 @test
+def sums_that_are_too_large_only_over_all_tasks_are_refused():
+    with folder() as path:
+        (path / "a").write_bytes(b"a\t1987\t18446744073709551613\t1\n")
+        (path / "b").write_bytes(b"a\t1988\t1\t1\n")
+        (path / "c").write_bytes(b"a\t1989\t1\t1\n")
+        options = ("--split-bytes", 1, "--parts", 2, "ngram")
+        out = good(mr("run", *options, path / "a", path / "b"))
+        equal(out, "a\t18446744073709551614\n")
+        says(mr("run", "--dir", path / "run", *options, path / "a", path / "b", path / "c"), 1,
+             "add up to more than 18446744073709551614", "final")
+
+
+@test
 def bad_lines_are_left_out_and_named_as_by_one_process():
     with folder() as path:
         good = b"".join(b"gram %d\t1987\t%d\t3\n" % (i % 700, i) for i in range(9000))

@@ -222,6 +222,7 @@ static int sort(void *arg)
 		.record = wh_part_record,
 		.map = map_block,
 		.value = reduce->part.format.value,
+		.exact = true,
 		.order = mr_job_order(&reduce->job),
 		.rows_max = reduce->job.top,
 		.output = output,
@@ -294,7 +295,11 @@ static int say_failed(const struct reduce *reduce, int error)
 
 	if (reduce->write_error)
 		error = reduce->write_error;
-	if (!reduce->write_error && reduce->stats.why[0])
+	if (error == -EOVERFLOW)
+		cli_error("mr reduce: part %" PRIu32
+			  ": counts add up to more than 18446744073709551614",
+			  reduce->task->index);
+	else if (!reduce->write_error && reduce->stats.why[0])
 		cli_error("mr reduce: part %" PRIu32 ": %s", reduce->task->index,
 			  reduce->stats.why);
 	else

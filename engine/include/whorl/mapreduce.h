@@ -343,6 +343,8 @@ struct wh_mr_job {
 	bool short_records; /* of WH_MR_FIXED: what is left at the end of a file is a record too;
 			       without, it is an error of that file */
 	enum wh_mr_value value;
+	bool exact; /* of WH_MR_SUM: a sum of 2^64 - 1 or more is -EOVERFLOW, not what is left of
+		       it. Match counts always are */
 	enum wh_mr_order order;
 	wh_mr_record_fn record; /* of WH_MR_CUSTOM */
 	wh_mr_find_fn find;	/* of WH_MR_CUSTOM: lets workers share a file. Optional */
@@ -431,7 +433,8 @@ struct wh_mr_job {
  *            -ENOTRECOVERABLE   part of the input has killed three processes; -ENOEXEC, -ELIBACC:
  *                      see `processes`; and as wh_pool_open (<whorl/pool.h>)
  *            -EBADMSG   a line that is no ngram's, or of another version than others
- *            -EOVERFLOW   match counts that add up to more than 64 bits hold
+ *            -EOVERFLOW   match counts, or with `exact` other numbers, that add up to 2^64 - 1 or
+ *                      more
  *            -ECANCELED, -ETIMEDOUT   stopped; without `partial` nothing was put out
  *            -ENOSPC, -EDQUOT, -EIO, -ENOENT, -EACCES ...   a temporary file, see
  *                      `ret->spill.error`, or one in `resume_dir`: `ret->why` says which

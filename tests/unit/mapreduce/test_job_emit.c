@@ -239,6 +239,63 @@ static int numbers_are_those_of_the_list_in_processes(void *arg)
 	return 0;
 }
 
+/* Two blocks of a record each; `arg` says what the second one is worth. */
+static ssize_t make_two(void *arg, uint64_t index, void *data, size_t room)
+{
+	(void)arg;
+	if (room < 1)
+		return -ENOBUFS;
+	*(char *)data = (char)('0' + index);
+	return 1;
+}
+
+static int map_two(void *arg, struct wh_mr_bytes record, struct wh_mr_emitter *emitter)
+{
+	const uint64_t *second = arg;
+	const uint64_t number = *(const char *)record.data == '0' ? UINT64_MAX - 9 : *second;
+	int r = wh_mr_emit_number(emitter, "short", 5, number);
+
+	return r < 0 ? r : wh_mr_emit_number(emitter, "longer than 16 bytes", 20, number);
+}
+
+static int check_largest(void *arg, const struct wh_mr_row *rows, size_t count)
+{
+	(void)arg;
+	for (size_t i = 0; i < count; i++)
+		check(rows[i].number == UINT64_MAX - 1);
+	seen.rows += (unsigned)count;
+	return 0;
+}
+
+static int exact_sums_that_are_too_large_are_refused(void *arg)
+{
+	uint64_t second = 8;
+	struct wh_mr_job job = {
+		.generate = make_two,
+		.generate_count = 2,
+		.arg = &second,
+		.records = WH_MR_FIXED,
+		.record_bytes = 1,
+		.exact = true,
+		.map = map_two,
+		.output = check_largest,
+	};
+
+	(void)arg;
+	for (job.workers = 1; job.workers <= 2; job.workers++) {
+		seen.rows = 0;
+		check_int(wh_mapreduce(&job, NULL), 0);
+		check_int(seen.rows, 2);
+	}
+	second++;
+	check_int(wh_mapreduce(&job, NULL), -EOVERFLOW);
+	second += 100;
+	check_int(wh_mapreduce(&job, NULL), -EOVERFLOW);
+	job.value = WH_MR_MAX;
+	check_int(wh_mapreduce(&job, NULL), -EINVAL);
+	return 0;
+}
+
 /* More keys than any front table has room for: each twice, far from each other. */
 enum { MANY = 100 * 1000, MANY_BLOCKS = 20 };
 
@@ -351,6 +408,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		task_test(numbers_are_those_of_the_list_on_every_instruction_set),
 		task_test(numbers_are_those_of_the_list_in_processes),
+		task_test(exact_sums_that_are_too_large_are_refused),
 		task_test(keys_that_fill_the_front_table_lose_nothing),
 		task_test(numbers_are_refused_but_from_map),
 	};
