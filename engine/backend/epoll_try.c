@@ -250,7 +250,9 @@ static whi_cold int attempt_polled(const struct whi_op *op)
 	struct pollfd fd = { .fd = op->fd, .events = whi_opdefs[op->kind].ready };
 	struct whi_op small = *op;
 
-	if (poll(&fd, 1, 0) == 0)
+	/* Who never waits says itself whether it would; and poll(2) keeps silent about a named pipe
+	 * that nobody has opened to write yet, whose end a read tells. */
+	if (!(fcntl(op->fd, F_GETFL) & O_NONBLOCK) && poll(&fd, 1, 0) == 0)
 		return -EAGAIN;
 	if (op->kind == WHI_OP_WRITE && small.rw.len > PIPE_BUF)
 		small.rw.len = PIPE_BUF;
@@ -278,9 +280,11 @@ static enum whi_epoll_outcome move(struct whi_epoll *e, struct whi_epoll_fd *d,
 		return to_executor(e, slot);
 	e->base.stats.tries++;
 	r = slot->poll_first ? attempt_polled(op) : def->attempt(op);
-	if (r == -EOPNOTSUPP && def->work && !slot->poll_first)
+	if (r == -EOPNOTSUPP && def->work && !slot->poll_first) {
 		slot->poll_first = true;
-	else if (r >= 0)
+		r = d->file ? -EAGAIN : attempt_polled(op);
+	}
+	if (r >= 0)
 		return slot->poll_first ? tell(e, op, r) : moved(e, d, op, r);
 	else if (r != -EAGAIN)
 		return tell(e, op, op->moved ? (int32_t)op->moved : r);

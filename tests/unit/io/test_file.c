@@ -289,6 +289,20 @@ static int a_named_pipe_is_not_at_its_end_before_it_had_a_writer(void *arg)
 	return unlink(path);
 }
 
+static int a_named_pipe_that_does_not_wait_is_at_its_end_without_a_writer(void *arg)
+{
+	const char *path = path_of("fifo");
+	struct wh_file *file;
+	char buf[8];
+
+	(void)arg;
+	check_int(mkfifo(path, 0600), 0);
+	check_int(wh_file_open(path, O_RDONLY | O_NONBLOCK, 0, &file), 0);
+	check_int(wh_file_read(file, buf, sizeof(buf), 0), 0);
+	check_int(wh_file_close(file), 0);
+	return unlink(path);
+}
+
 static int read_canceled(void *arg)
 {
 	static char buf[10];
@@ -499,6 +513,7 @@ int main(void)
 		task_test(pipes_ignore_offsets_and_take_all),
 		task_test(nonblocking_pipes_wait_too),
 		task_test(a_named_pipe_is_not_at_its_end_before_it_had_a_writer),
+		task_test(a_named_pipe_that_does_not_wait_is_at_its_end_without_a_writer),
 		task_test(waiting_for_a_pipe_is_cancelled_and_closed),
 		task_test(waiting_for_a_nonblocking_pipe_is_cancelled_and_closed),
 		task_test(a_pipe_without_a_reader_is_epipe),
