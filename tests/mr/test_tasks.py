@@ -401,7 +401,7 @@ def an_interrupted_run_says_how_to_go_on_and_leaves_no_process():
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
         equal((process.returncode, out), (1, ""), err)
-        check(re.search(r"interrupted after \d+ of \d+ map tasks \([\d.]+ kB of [\d.]+ kB\) and "
+        check(re.search(r"interrupted after \d+ of \d+ map tasks \([\d.]+ k?B of [\d.]+ kB\) and "
                         r"0 of 16 reduce tasks", err), err)
         check(f"--resume --dir {path}/run" in err, err)
 
