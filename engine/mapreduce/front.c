@@ -207,12 +207,13 @@ static inline bool is_recent(const struct whi_writer *writer, const struct whi_f
 	return ((recent->hash ^ hash) | (recent->turn ^ writer->turns[hash >> 24])) == 0;
 }
 
-/* Means something if the entry does. */
+/* Means something if the entry does: there may be no block. */
 static inline uint8_t *recent_record(const struct whi_writer *writer,
 				     const struct whi_front_recent *recent, uint32_t hash)
 {
-	return (uint8_t *)writer->open[WHI_LONG][hash >> 24] +
-	       (size_t)recent->unit * WHI_BLOCK_ALIGN;
+	uintptr_t block = (uintptr_t)writer->open[WHI_LONG][hash >> 24];
+
+	return (uint8_t *)(block + (uintptr_t)recent->unit * WHI_BLOCK_ALIGN);
 }
 
 /* The record of a key that is not recent, without its bytes; from now on it is. */
