@@ -3,9 +3,9 @@
 test's own, in a namespace that ends with each command."""
 import subprocess
 
-from harness import WHORL, Skip, check, equal, folder, main, run, test, under_tsan
+from harness import WHORL, Skip, check, equal, folder, main, run, test
 
-WORDS = 20000 if under_tsan() else 60000
+WORDS = 60000
 ROOM = "mount -t tmpfs -o size=256k none small"
 SPACE = "no space left"
 
