@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/assert.h"
 #include "io/supervise.h"
 #include "loop/runtime.h"
 #include "loop/sim.h"
@@ -178,6 +179,7 @@ static int start_one(struct whi_slot *slot)
 								.err = r });
 		return r;
 	}
+	whi_assert(worker);
 	slot->starting = worker;
 	r = await_ready(slot, worker);
 	if (r == 0) {

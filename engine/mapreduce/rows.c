@@ -227,7 +227,7 @@ void whi_rows_sample(struct whi_rows *rows, const struct whi_part *part, unsigne
 	sample_table(rows, &part->longs, when, keys ? most - shorts : 0);
 	for (const struct whi_qnode *node = pairs; node; node = node->next)
 		blocks++;
-	for (size_t i = 0; i < blocks * when / 256; i++)
+	for (size_t left = blocks * when / 256; pairs && left > 0; left--)
 		pairs = pairs->next;
 	if (pairs)
 		sample_block(rows,

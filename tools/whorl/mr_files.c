@@ -234,7 +234,7 @@ char *mr_read_bad(const struct mr_place *place)
 	text = calloc(1, BAD_BYTES_MAX + 1);
 	n = text ? pread(fd, text, BAD_BYTES_MAX, at) : -1;
 	close(fd);
-	if (n > (ssize_t)head && strncmp(text, bad_head, strlen(bad_head)) == 0 &&
+	if (text && n > (ssize_t)head && strncmp(text, bad_head, strlen(bad_head)) == 0 &&
 	    sscanf(text + strlen(bad_head), "%16" SCNx64, &sum) == 1 &&
 	    line_sum(text + head, place) == sum) {
 		memmove(text, text + head, (size_t)n - head + 1);
