@@ -463,6 +463,8 @@ int wh_supervise(const struct wh_supervise_opts *opts, struct wh_supervise_stats
 	struct whi_supervisor supervisor = { .opts = *opts };
 	int r;
 
+	if (ret_stats)
+		*ret_stats = supervisor.stats;
 	fill_in(&supervisor.opts);
 	if (whi_sim_self())
 		return -ENOTSUP;

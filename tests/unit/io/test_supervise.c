@@ -414,7 +414,9 @@ static int options_out_of_range_are_einval(void *arg)
 {
 	(void)arg;
 	prepare("serve", WH_SUPERVISE_PROCESSES_MAX + 1, WH_SUPERVISE_READY, 1);
+	trial.stats.started = 1;
 	check_int(supervise(), -EINVAL);
+	check_int(trial.stats.started, 0);
 	prepare("serve", 1, WH_SUPERVISE_READY, 1);
 	trial.opts.addr_count = 0;
 	check_int(supervise(), -EINVAL);
