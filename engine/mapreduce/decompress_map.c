@@ -29,7 +29,6 @@ int whi_packed_begin(struct whi_packed *packed, const char *path, uint64_t begin
 	packed->counted = begin;
 	packed->made = 0;
 	whi_source_init(&packed->source, path, begin > 0, UINT64_MAX);
-	packed->source.decoded = true;
 	packed->source.room_max = WHI_PACKED_RECORD_MAX;
 	return 0;
 }
@@ -124,6 +123,8 @@ int whi_packed_map_cached(struct whi_packed *packed, struct whi_mapper *mapper)
 	if (fd < 0)
 		return WHI_NOT_CACHED;
 	r = whi_source_is_replaced(&packed->source, fd) ? 0 : map_fd(packed, mapper, fd);
+	if (r == 0)
+		whi_source_check_length(&packed->source, fd);
 	close(fd);
 	return r;
 }

@@ -174,6 +174,8 @@ int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_file
 	direct->source = source;
 	if (!whi_source_is_replaced(source, wh_file_fd(opened)))
 		r = map_opened(direct, file, opened);
+	if (r == 0)
+		whi_source_check_length(source, wh_file_fd(opened));
 	wh_file_close(opened);
 	return r;
 }

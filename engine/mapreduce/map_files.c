@@ -7,7 +7,6 @@
  * Readers run on one loop: what they share needs no lock. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <whorl/file.h>
 #include <whorl/scope.h>
@@ -44,6 +43,7 @@ static int begin_packed(struct reader *reader, uint64_t begin, uint64_t end)
 	reader->packed.times = reader->mr->shared.times;
 	r = whi_packed_begin(&reader->packed, reader->source.path, begin, end);
 	reader->packed.source.is = reader->source.is;
+	reader->packed.source.size = reader->source.size;
 	return r;
 }
 
@@ -60,6 +60,7 @@ static int start_file(struct reader *reader, size_t index)
 	reader->is_packed = false;
 	whi_source_init(&reader->source, file->path, split->begin, end);
 	reader->source.is = &split->is;
+	reader->source.size = file->size;
 	if (file->packed)
 		return begin_packed(reader, split->begin, end < file->size ? end : UINT64_MAX);
 	reader->source.look = split->end == UINT64_MAX && whi_mr_unpacks(reader->mr);
@@ -83,25 +84,9 @@ static void count_progress(struct reader *reader)
 	whi_mr_count_packed(mr, &reader->packed);
 }
 
-/* A compressed file ended where a frame does, but not where it did when it was looked at. */
-static bool ended_early(const struct reader *reader)
+static struct whi_source *current(struct reader *reader)
 {
-	const struct whi_file *file = &reader->mr->input.files[reader->file];
-	uint64_t end = reader->split.end < file->size ? reader->split.end : file->size;
-	struct stat st;
-
-	return reader->packed.unpack.pos < end &&
-	       (stat(file->path, &st) < 0 || (uint64_t)st.st_size < end);
-}
-
-/* -errno, if something is wrong with the current file, which has been mapped to its end. */
-static int wrong(const struct reader *reader)
-{
-	if (!reader->is_packed)
-		return reader->source.error;
-	if (!reader->packed.source.error && ended_early(reader))
-		return -ESTALE;
-	return reader->packed.source.error;
+	return reader->is_packed ? &reader->packed.source : &reader->source;
 }
 
 /* Map the current file, as far as it is cached. */
@@ -116,7 +101,7 @@ static int map_file_cached(struct reader *reader, struct whi_mapper *mapper)
 	if (r == WHI_COMPRESSED)
 		r = whi_packed_map_cached(&reader->packed, mapper);
 	count_progress(reader);
-	return r == 0 && wrong(reader) ? FILE_WRONG : r;
+	return r == 0 && current(reader)->error ? FILE_WRONG : r;
 }
 
 /* One of many small files is not cached, so the next will not be either: ask for all at once, so
@@ -254,9 +239,8 @@ static int map_opened(struct reader *reader, struct wh_file *file)
 /* Map the current file by way of the ring, from where it was left. */
 static int map_uncached(struct reader *reader)
 {
-	struct whi_source *source = reader->is_packed ? &reader->packed.source : &reader->source;
 	struct wh_file *file;
-	int r = wh_file_open(source->path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &file);
+	int r = wh_file_open(reader->source.path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0, &file);
 
 	if (r < 0 && is_interrupted(r))
 		return r;
@@ -264,8 +248,10 @@ static int map_uncached(struct reader *reader)
 		file_failed(reader, r);
 		return 0;
 	}
-	if (!whi_source_is_replaced(source, wh_file_fd(file)))
+	if (!whi_source_is_replaced(current(reader), wh_file_fd(file)))
 		r = map_opened(reader, file);
+	if (r == 0)
+		whi_source_check_length(current(reader), wh_file_fd(file));
 	wh_file_close(file);
 	return r;
 }
@@ -288,8 +274,8 @@ static int map_some(struct reader *reader)
 		r = whi_mr_offload(reader->mr, map_cached, reader);
 	if (r == WHI_NOT_CACHED)
 		r = map_uncached(reader);
-	if ((r == 0 || r == FILE_WRONG) && wrong(reader)) {
-		file_failed(reader, wrong(reader));
+	if ((r == 0 || r == FILE_WRONG) && current(reader)->error) {
+		file_failed(reader, current(reader)->error);
 		return 0;
 	}
 	if (r != WHI_PACKED_DAMAGED)

@@ -349,7 +349,7 @@ static int map_stream(struct whi_mr *mr, struct whi_file *file)
 		stream.slots[i].mr = mr;
 	r = map_opened(&stream);
 	/* Where a frame ends there is nothing wrong but that. */
-	if (r == 0 && file->piped && stream.pos < file->size)
+	if (r == 0 && file->piped && whi_has_shrunk(wh_file_fd(stream.in), file->size))
 		whi_mr_file_failed(mr, file, -ESTALE);
 	for (unsigned i = 0; i < stream.slot_count; i++)
 		whi_buffer_fini(&stream.slots[i].buf);

@@ -85,6 +85,14 @@ static ssize_t read_more(int fd, struct whi_buffer *buf, size_t len, uint64_t of
 	return n;
 }
 
+/* What is wrong with the file besides, now that the source is mapped. */
+static void check_file(struct whi_source *source, int fd, int *error)
+{
+	whi_source_check_length(source, fd);
+	if (source->error)
+		*error = source->error;
+}
+
 /* Returns 0 when the frames are mapped, WHI_PACKED_DAMAGED, or an error; of the file, if it is in
  * `*error`. */
 static int map_packed(struct whi_packed *packed, int fd, int *error)
@@ -101,8 +109,8 @@ static int map_packed(struct whi_packed *packed, int fd, int *error)
 			*error = (int)n;
 		r = whi_packed_map(packed, here.mapper, n <= 0);
 	} while (r == WHI_PACKED_HUNGRY);
-	if (r == 0 && packed->source.error)
-		*error = packed->source.error;
+	if (r == 0)
+		check_file(&packed->source, fd, error);
 	return r;
 }
 
@@ -123,8 +131,8 @@ static int map_plain(struct whi_source *source, int fd, int *error)
 			return WHI_COMPRESSED;
 		r = whi_source_map(source, here.mapper, buf, n <= 0);
 	}
-	if (r == 0 && source->error)
-		*error = source->error;
+	if (r == 0)
+		check_file(source, fd, error);
 	return r;
 }
 
@@ -152,6 +160,7 @@ static int map_part(const struct whi_remote_file *file, const struct whi_split *
 	whi_source_init(&source, path, split->begin, end);
 	source.look = split->end == UINT64_MAX && !job->no_decompress;
 	source.is = &split->is;
+	source.size = file->size;
 	if (whi_source_is_replaced(&source, fd)) {
 		wrong->error = source.error;
 		return 0;
@@ -164,6 +173,7 @@ static int map_part(const struct whi_remote_file *file, const struct whi_split *
 		return r;
 	r = whi_packed_begin(&here.packed, path, split->begin,
 			     file->packed && end < file->size ? end : UINT64_MAX);
+	here.packed.source.size = file->size;
 	if (r == 0)
 		r = map_packed(&here.packed, fd, &wrong->error);
 	done->bytes += whi_packed_progress(&here.packed);

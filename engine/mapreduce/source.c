@@ -62,6 +62,21 @@ bool whi_source_is_replaced(struct whi_source *source, int fd)
 	return true;
 }
 
+/* Where reading ended tells nothing: some files, as those in /sys, only say that they are longer,
+ * and what is being cut away reads as zeroes. */
+bool whi_has_shrunk(int fd, uint64_t size)
+{
+	struct stat st;
+
+	return size > 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < size;
+}
+
+void whi_source_check_length(struct whi_source *source, int fd)
+{
+	if (whi_has_shrunk(fd, source->size))
+		source->error = -ESTALE;
+}
+
 static void consume(struct whi_source *source, struct whi_buffer *buf, size_t len)
 {
 	whi_buffer_consume(buf, len);
@@ -125,23 +140,6 @@ static int grow(const struct whi_source *source, const struct whi_mapper_job *sh
 	return whi_buffer_reserve(buf, buf->room * 2);
 }
 
-/* It ended early. Some files, as those in /sys, only say that they are longer. */
-static bool has_shrunk(const struct whi_source *source)
-{
-	struct stat st;
-
-	return stat(source->path, &st) < 0 || (uint64_t)st.st_size < source->end;
-}
-
-static void check_end(struct whi_source *source, const struct whi_buffer *buf)
-{
-	bool early = !source->decoded && source->end != UINT64_MAX &&
-		     source->pos + buf->len < source->end;
-
-	if (early && source->path && has_shrunk(source))
-		source->error = -ESTALE;
-}
-
 /* How many of `take` bytes are to be mapped. */
 static size_t leave_tail(struct whi_source *source, const struct whi_mapper_job *shared,
 			 size_t take)
@@ -164,8 +162,6 @@ int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct 
 	size_t take;
 	int r;
 
-	if (eof)
-		check_end(source, buf);
 	if (!source->synced)
 		sync_to_record(source, shared->job, buf, eof);
 	if (source->done)
@@ -267,6 +263,8 @@ int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper)
 	if (fd < 0)
 		return WHI_NOT_CACHED;
 	r = whi_source_is_replaced(source, fd) ? 0 : map_fd(source, mapper, fd);
+	if (r == 0)
+		whi_source_check_length(source, fd);
 	close(fd);
 	return r;
 }

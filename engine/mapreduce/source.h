@@ -34,16 +34,16 @@ struct whi_identity {
 struct whi_source {
 	const char *path;
 	const struct whi_identity *is; /* the one that it is part of, or NULL */
+	uint64_t size; /* of the file when it was listed; 0: not known, or it has none */
 	uint64_t begin;
 	uint64_t end; /* UINT64_MAX: as far as there are bytes */
 	uint64_t pos; /* in the file: where the buffer begins */
 	bool synced;  /* `pos` is at a record's first byte */
 	bool done;
-	bool decoded;	  /* offsets are of what the file decodes to, not of the file */
 	bool look;	  /* whether it is compressed is not known, and matters */
 	uint64_t counted; /* bytes told to the progress so far */
 	size_t room_max;  /* no record is longer: -EFBIG; 0: as the job says */
-	int error; /* of the file, when its end was there: -ESTALE, -ENODATA; what there is was
+	int error; /* of the file, once the source is done: -ESTALE, -ENODATA; what there is was
 		      mapped */
 };
 
@@ -61,6 +61,14 @@ void whi_identity_get(struct whi_identity *ret, int fd, const char *path);
 /* Whether what was opened for the source is another file than the one it is part of: then the
  * source is done, with an error. */
 bool whi_source_is_replaced(struct whi_source *source, int fd);
+
+/* To be asked of a source that is done: whether its file, open as `fd`, has become shorter than it
+ * was when it was listed. Then it has an error: its last record may have lost its end, and what was
+ * read while the file was cut may be zeroes. */
+void whi_source_check_length(struct whi_source *source, int fd);
+
+/* Whether the file that is open as `fd` is shorter than `size`, which it was. */
+bool whi_has_shrunk(int fd, uint64_t size);
 
 /* How many bytes are wanted that follow those in `buf`, whether there is room for them or not. */
 uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer *buf);
