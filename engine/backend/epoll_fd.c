@@ -412,23 +412,32 @@ static int option(int fd, int name)
 	return getsockopt(fd, SOL_SOCKET, name, &value, &len) < 0 ? -1 : value;
 }
 
+/* O_NONBLOCK is of all processes that have the socket, and in one of them a ring may want it to
+ * wait. So whoever accepts asks first (epoll_try.c), and this is for when somebody else was quicker
+ * then: a tick of the kernel's clock. */
+static int limit_accepts(int fd)
+{
+	const struct timeval least = { .tv_usec = 1 };
+
+	return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &least, sizeof(least)) < 0 ? -errno : 0;
+}
+
 static int adopt(struct whi_epoll *e, int fd)
 {
 	struct whi_epoll_fd like = { .socket = true, .shared = true };
-	int type = option(fd, SO_TYPE), listening, flags = fcntl(fd, F_GETFL);
+	int type = option(fd, SO_TYPE), r = 0;
 
-	if (flags < 0)
+	if (fcntl(fd, F_GETFL) < 0)
 		return -errno;
 	/* What is no socket is tried as it comes. */
 	if (type < 0)
 		return 0;
 	set_type(&like, option(fd, SO_DOMAIN), type);
-	listening = option(fd, SO_ACCEPTCONN) > 0;
-	if (listening && !(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-		return -errno;
-	like.nonblock = listening;
-	whi_epoll_fd_made(e, fd, &like);
-	return 0;
+	if (option(fd, SO_ACCEPTCONN) > 0)
+		r = limit_accepts(fd);
+	if (r == 0)
+		whi_epoll_fd_made(e, fd, &like);
+	return r;
 }
 
 static int close_fd(struct whi_epoll *e, const struct whi_op *op)

@@ -103,19 +103,35 @@ static int make_nonblocking(struct whi_epoll_fd *d)
 	return 0;
 }
 
+static bool nobody_waits(int fd)
+{
+	struct pollfd poll_fd = { .fd = fd, .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 0;
+}
+
+/* TCP sockets have it from their listener. */
+static void lift_limit(int fd)
+{
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 0 }, sizeof(struct timeval));
+}
+
 static enum whi_epoll_outcome accept_one(struct whi_epoll *e, struct whi_epoll_fd *d,
 					 struct whi_epoll_slot *slot)
 {
 	const struct whi_epoll_fd like = { .socket = true, .stream = d->stream, .exact = d->exact };
 	struct whi_op *op = slot->op;
 	bool multi = op->kind == WHI_OP_ACCEPT_MULTI;
-	int fd = whi_opdefs[op->kind].attempt(op);
+	int fd;
 
 	e->base.stats.tries++;
+	fd = d->shared && nobody_waits(d->fd) ? -EAGAIN : whi_opdefs[op->kind].attempt(op);
 	if (fd == -EAGAIN)
 		return wait_for(&d->in_ready);
 	if (fd < 0)
 		return tell(e, op, fd);
+	if (d->shared)
+		lift_limit(fd);
 	whi_epoll_fd_made(e, fd, &like);
 	whi_epoll_tell(e, op, fd, multi ? WHI_OP_MORE : 0);
 	if (slot->op != op || whi_list_empty(&d->in) || d->in.next != &slot->link)
@@ -127,7 +143,7 @@ static whi_cold enum whi_epoll_outcome accept_all(struct whi_epoll *e, struct wh
 						  struct whi_epoll_slot *slot)
 {
 	enum whi_epoll_outcome outcome = WHI_EPOLL_LATER;
-	int r = make_nonblocking(d);
+	int r = d->shared ? 0 : make_nonblocking(d);
 
 	if (r < 0)
 		return tell(e, slot->op, r);

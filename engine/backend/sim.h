@@ -93,7 +93,10 @@ enum whi_sim_fault {
 	WHI_FAULT_ENOSPC,
 	WHI_FAULT_DISK_SHORT, /* fewer bytes read or written */
 	WHI_FAULT_DISK_SLOW,
-	WHI_FAULT_TORN, /* a crash leaves part of a write */
+	WHI_FAULT_TORN,	   /* a crash leaves part of a write */
+	WHI_FAULT_DEATH,   /* a pool's worker process ends */
+	WHI_FAULT_FORK,	   /* none can be started */
+	WHI_FAULT_NURSERY, /* what starts them dies with all of them */
 	WHI_FAULT_MAX,
 };
 

@@ -70,6 +70,12 @@ static const struct fault faults[WHI_FAULT_MAX] = {
 		.disk = 0.01 },
 	[WHI_FAULT_TORN] = { "torn", "a crash leaves part of a write",
 		.disk = 0.3 },
+	[WHI_FAULT_DEATH] = { "death", "a worker process of a pool ends",
+		.kernel = 0.02 },
+	[WHI_FAULT_FORK] = { "fork", "a worker process cannot be started",
+		.memory = 0.02 },
+	[WHI_FAULT_NURSERY] = { "nursery", "what starts worker processes dies with all of them",
+		.kernel = 0.01 },
 };
 /* clang-format on */
 

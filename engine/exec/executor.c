@@ -8,6 +8,7 @@
  *    executors for which it is worth spinning.
  * 3. A job is out or queued only while a task of its loop waits for it. So while a worker has one,
  *    its loop is open; a worker that has sent one back may only touch the loop as a visitor.
+ * 4. A job that is on its way back is asked, not its executor: that may be closed by then.
  */
 #include "exec/executor.h"
 
@@ -61,13 +62,9 @@ static void flush_outbox(struct whi_outbox *outbox)
 /* The loop's first job. */
 static whi_cold void prepare(struct wh_loop *loop)
 {
-	cpu_set_t cpus;
-
 	loop->outbox.flush = flush_outbox;
-	if (wh_sim_active())
-		return;
-	whi_runtime_affinity(&cpus);
-	whi_spin_init(&loop->spin, (unsigned)CPU_COUNT(&cpus));
+	if (!wh_sim_active())
+		whi_spin_init(&loop->spin, whi_runtime_cpus());
 }
 
 int whi_exec_submit(struct wh_executor *executor, struct whi_exec_job *job)
@@ -82,6 +79,7 @@ int whi_exec_submit(struct wh_executor *executor, struct whi_exec_job *job)
 	job->executor = executor;
 	job->loop = loop;
 	job->status = 0;
+	atomic_store_explicit(&job->finished, false, memory_order_relaxed);
 	job->in_outbox = true;
 	job->awaited = executor->spins;
 	whi_list_append(&loop->outbox.list, &job->link);
@@ -92,13 +90,19 @@ int whi_exec_submit(struct wh_executor *executor, struct whi_exec_job *job)
 	return 0;
 }
 
+static bool is_finished(struct whi_exec_job *job)
+{
+	/* Pairs with the store in whi_exec_finish. */
+	return atomic_load_explicit(&job->finished, memory_order_acquire);
+}
+
 bool whi_exec_remove(struct whi_exec_job *job)
 {
 	if (job->in_outbox) {
 		job->in_outbox = false;
 		whi_list_remove(&job->link);
 		job->loop->outbox.count--;
-	} else if (!job->executor->ops->remove(job->executor, job)) {
+	} else if (is_finished(job) || !job->executor->ops->remove(job->executor, job)) {
 		return false;
 	}
 	job->state = WHI_EXEC_IDLE;
@@ -108,10 +112,8 @@ bool whi_exec_remove(struct whi_exec_job *job)
 
 void whi_exec_kill(struct whi_exec_job *job)
 {
-	const struct whi_executor_ops *ops = job->executor->ops;
-
-	if (ops->kill)
-		ops->kill(job->executor, job);
+	if (!is_finished(job) && job->executor->ops->kill)
+		job->executor->ops->kill(job->executor, job);
 }
 
 /* Back */
@@ -138,6 +140,8 @@ void whi_exec_finish(struct whi_exec_job *job, struct whi_exec_batch *batch)
 	struct whi_qnode *node = (struct whi_qnode *)(void *)&job->post;
 
 	job->post.fn = came_back;
+	/* Pairs with the load in is_finished. */
+	atomic_store_explicit(&job->finished, true, memory_order_release);
 	if (!batch) {
 		whi_loop_post(job->loop, &job->post);
 		return;

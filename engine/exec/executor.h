@@ -50,8 +50,9 @@ struct whi_exec_job {
 	struct wh_executor *executor; /* whi_exec_submit fills it in */
 	int status; /* 0: it ran, and `result` is what it returned; -errno: it did not, or not to
 		       its end */
-	bool in_outbox; /* submitted, not yet handed over; the loop's thread's */
-	bool awaited;	/* counted in loop->awaited; the loop's thread's */
+	_Atomic bool finished; /* on its way back: its executor may be closed by now */
+	bool in_outbox;	       /* submitted, not yet handed over; the loop's thread's */
+	bool awaited;	       /* counted in loop->awaited; the loop's thread's */
 };
 
 struct whi_executor_ops {

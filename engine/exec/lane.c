@@ -48,6 +48,7 @@ int whi_lane_init(struct whi_lane *lane, const struct whi_lane_opts *opts)
 	pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
 	pthread_mutex_init(&lane->lock, &attr);
 	pthread_mutexattr_destroy(&attr);
+	pthread_cond_init(&lane->left, NULL);
 	whi_spin_init(&lane->spin, opts->spins ? (unsigned)CPU_COUNT(&opts->cpus) : 0);
 	make_workers(lane);
 	return 0;
@@ -58,6 +59,7 @@ void whi_lane_fini(struct whi_lane *lane)
 	if (!lane->workers)
 		return;
 	whi_assert(lane->live == 0);
+	pthread_cond_destroy(&lane->left);
 	pthread_mutex_destroy(&lane->lock);
 	whi_free(lane->workers);
 }

@@ -57,6 +57,7 @@ struct whi_lane {
 	struct whi_list idle;	  /* the one that fell idle last comes first */
 	struct whi_list without;  /* workers that have no thread */
 	uint32_t live;
+	pthread_cond_t left; /* `live` is 0 */
 	bool closing;
 	struct whi_spin spin;
 	struct whi_lane_opts opts;

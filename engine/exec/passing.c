@@ -103,9 +103,11 @@ static ssize_t receive(int sock, const struct iovec *iov, int fds[WHI_PASSED_MAX
 	*fd_count = take_fds(&msg, fds);
 	if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return n;
+	/* Cut off though there was room for more: there is no number for the next. */
+	n = *fd_count < WHI_PASSED_MAX && !(msg.msg_flags & MSG_TRUNC) ? -EMFILE : -EPROTO;
 	while (*fd_count)
 		close(fds[--*fd_count]);
-	return -EPROTO;
+	return n;
 }
 
 ssize_t whi_accept_passed(int sock, void *bytes, size_t len, int fds[WHI_PASSED_MAX],

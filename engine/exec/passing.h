@@ -12,8 +12,9 @@ int whi_pass(int sock, const void *bytes, size_t len, const int *fds, unsigned f
 int whi_pass_now(int sock, const void *bytes, size_t len, const int *fds, unsigned fd_count);
 
 /* Receive up to `len` bytes, and descriptors into `fds`: exactly as many as came in `*fd_count`,
- * at most WHI_PASSED_MAX. Bytes received, 0 at the end, or -errno; -EPROTO for a message that was
- * cut off, whose descriptors are closed. `wait` false: -EAGAIN if nothing is there. */
+ * at most WHI_PASSED_MAX. Bytes received, 0 at the end, or -errno; -EMFILE: `bytes` are there, but
+ * there was no room for the descriptors; -EPROTO for a message that was cut off. The descriptors of
+ * either are closed. whi_accept_passed_now: -EAGAIN if nothing is there. */
 ssize_t whi_accept_passed(int sock, void *bytes, size_t len, int fds[WHI_PASSED_MAX],
 			  unsigned *fd_count);
 ssize_t whi_accept_passed_now(int sock, void *bytes, size_t len, int fds[WHI_PASSED_MAX],

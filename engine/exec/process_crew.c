@@ -34,6 +34,15 @@ static struct whi_process *process_of(struct whi_list *node)
 	return whi_container_of(node, struct whi_process, link);
 }
 
+/* The loop may have to know of it. That of a world does not know real ones. */
+static void close_watched(const struct whi_pool *pool, int fd)
+{
+	if (pool->simulated)
+		close(fd);
+	else
+		whi_close(fd);
+}
+
 static void give_up_queue(struct whi_pool *pool, struct whi_list *ended)
 {
 	struct whi_list *node;
@@ -91,7 +100,7 @@ static void bell_rang(struct whi_watch *watch);
 static void free_process(struct whi_process *process)
 {
 	whi_list_remove(&process->link);
-	whi_close(process->bell);
+	close_watched(process->pool, process->bell);
 	whi_free(process);
 }
 
@@ -105,7 +114,10 @@ static void bury(struct whi_process *process)
 	process->state = WHI_PROCESS_GONE;
 	close(process->sock);
 	whi_rings_close(&process->rings);
-	whi_watch_end(&process->watch);
+	if (pool->simulated)
+		whi_sim_watch_end(&process->sim_watch);
+	else
+		whi_watch_end(&process->watch);
 }
 
 static int fate_of(const struct whi_process *process, const struct whi_exec_job *job)
@@ -161,6 +173,7 @@ static void ended(struct whi_process *process, const struct wh_job_death *death)
 {
 	struct whi_pool *pool = process->pool;
 	struct whi_list told;
+	uint32_t deaths;
 	bool had_job;
 
 	whi_list_init(&told);
@@ -177,14 +190,24 @@ static void ended(struct whi_process *process, const struct wh_job_death *death)
 		lose_job(process, whi_container_of(process->jobs.next, struct whi_exec_job, link),
 			 death, &told);
 	bury(process);
+	deaths = pool->deaths;
 	whi_pool_dispatch(pool, &told);
 	pthread_mutex_unlock(&pool->lock);
-	if (pool->deaths > DEATHS_FREE)
-		pause_before_next(pool, pool->deaths - DEATHS_FREE - 1);
+	if (deaths > DEATHS_FREE)
+		pause_before_next(pool, deaths - DEATHS_FREE - 1);
 	whi_pool_tell(&told, true);
 }
 
 /* The doorbell */
+
+static void watch_bell(struct whi_process *process)
+{
+	if (process->pool->simulated)
+		whi_sim_watch_start(&process->sim_watch, &process->watch, WHI_WATCH_COUNTER,
+				    process->bell, bell_rang);
+	else
+		whi_watch_start(&process->watch, WHI_WATCH_COUNTER, process->bell, bell_rang);
+}
 
 static void bell_rang(struct whi_watch *watch)
 {
@@ -198,7 +221,7 @@ static void bell_rang(struct whi_watch *watch)
 		return;
 	}
 	whi_list_init(&told);
-	whi_watch_start(watch, WHI_WATCH_COUNTER, process->bell, bell_rang);
+	watch_bell(process);
 	pthread_mutex_lock(&pool->lock);
 	whi_pool_drain(process, &told);
 	whi_pool_dispatch(pool, &told);
@@ -240,6 +263,16 @@ err_rings:
 	return r;
 }
 
+static int tell_nursery(struct whi_pool *pool, const struct whi_nursery_message *message,
+			const int *fds, unsigned fd_count)
+{
+	int r = whi_pass_now(pool->channel, message, sizeof(*message), fds, fd_count);
+
+	if (pool->simulated)
+		whi_sim_nursery_rouse(pool);
+	return r;
+}
+
 /* 0; NOT_NOW: the nursery has not heard the orders before yet; -errno. */
 static int order(struct whi_process *process)
 {
@@ -255,7 +288,7 @@ static int order(struct whi_process *process)
 
 	if (r < 0)
 		return r;
-	r = whi_pass_now(pool->channel, &message, sizeof(message), fds, WHI_START_FDS);
+	r = tell_nursery(pool, &message, fds, WHI_START_FDS);
 	close(fds[WHI_START_MEMORY]);
 	close(fds[WHI_START_SOCK]);
 	if (r == 0)
@@ -285,7 +318,7 @@ static int start(struct whi_pool *pool)
 		return r;
 	}
 	whi_rings_want_bell(&process->rings);
-	whi_watch_start(&process->watch, WHI_WATCH_COUNTER, process->bell, bell_rang);
+	watch_bell(process);
 	pthread_mutex_lock(&pool->lock);
 	whi_list_append(&pool->processes, &process->link);
 	pthread_mutex_unlock(&pool->lock);
@@ -334,7 +367,7 @@ static void lose_nursery(struct whi_pool *pool, int error)
 	const struct wh_job_death death = { .signal = SIGKILL };
 
 	pthread_mutex_lock(&pool->lock);
-	whi_close(pool->channel);
+	close_watched(pool, pool->channel);
 	pool->channel = NO_CHANNEL;
 	for (struct whi_list *node = pool->processes.next; node != &pool->processes;
 	     node = node->next)
@@ -372,6 +405,17 @@ static int heed(struct whi_pool *pool, const struct whi_nursery_message *message
 	return 0;
 }
 
+static void nursery_speaks(struct whi_watch *watch);
+
+static void watch_channel(struct whi_pool *pool)
+{
+	if (pool->simulated)
+		whi_sim_watch_start(&pool->sim_watch, &pool->watch, WHI_WATCH_READABLE,
+				    pool->channel, nursery_speaks);
+	else
+		whi_watch_start(&pool->watch, WHI_WATCH_READABLE, pool->channel, nursery_speaks);
+}
+
 static void nursery_speaks(struct whi_watch *watch)
 {
 	struct whi_pool *pool = whi_container_of(watch, struct whi_pool, watch);
@@ -391,7 +435,7 @@ static void nursery_speaks(struct whi_watch *watch)
 	if (r < 0) {
 		lose_nursery(pool, r);
 	} else {
-		whi_watch_start(watch, WHI_WATCH_READABLE, pool->channel, nursery_speaks);
+		watch_channel(pool);
 		pthread_mutex_lock(&pool->lock);
 		whi_pool_pay_kills(pool);
 		pthread_mutex_unlock(&pool->lock);
@@ -406,13 +450,13 @@ static int open_nursery(struct whi_pool *pool)
 
 	if (pool->channel != NO_CHANNEL)
 		return 0;
-	r = whi_nursery_open(&channel);
+	r = pool->simulated ? whi_sim_nursery_open(pool, &channel) : whi_nursery_open(&channel);
 	if (r < 0)
 		return r;
 	pthread_mutex_lock(&pool->lock);
 	pool->channel = channel;
 	pthread_mutex_unlock(&pool->lock);
-	whi_watch_start(&pool->watch, WHI_WATCH_READABLE, pool->channel, nursery_speaks);
+	watch_channel(pool);
 	return 0;
 }
 
@@ -454,8 +498,7 @@ void whi_pool_pay_kills(struct whi_pool *pool)
 		};
 
 		/* -EAGAIN: once the nursery has spoken. Any other error is its end. */
-		if (process->kill_owed &&
-		    whi_pass_now(pool->channel, &message, sizeof(message), NULL, 0) != -EAGAIN)
+		if (process->kill_owed && tell_nursery(pool, &message, NULL, 0) != -EAGAIN)
 			process->kill_owed = false;
 	}
 }
@@ -469,6 +512,9 @@ void whi_pool_dismiss(struct whi_pool *pool)
 	pool->live = 0;
 	pthread_mutex_unlock(&pool->lock);
 	/* Its end of file comes when the last of them has been waited for. */
-	if (pool->channel != NO_CHANNEL)
-		shutdown(pool->channel, SHUT_WR);
+	if (pool->channel == NO_CHANNEL)
+		return;
+	shutdown(pool->channel, SHUT_WR);
+	if (pool->simulated)
+		whi_sim_nursery_rouse(pool);
 }

@@ -195,6 +195,8 @@ static void publish(struct whi_pool *pool)
 			continue;
 		process->unpublished = false;
 		whi_rings_publish(&process->rings);
+		if (pool->simulated)
+			whi_sim_process_rouse(process);
 	}
 }
 
@@ -222,7 +224,7 @@ void whi_pool_dispatch(struct whi_pool *pool, struct whi_list *ended)
 
 /* Back */
 
-/* The descriptor that comes with `reply`; -EPROTO. */
+/* The descriptor that comes with `reply`; -EMFILE: there is no room for it; -EPROTO. */
 static int take_fd(struct whi_process *process, const struct whi_reply *reply)
 {
 	int fds[WHI_PASSED_MAX];
@@ -232,9 +234,20 @@ static int take_fd(struct whi_process *process, const struct whi_reply *reply)
 
 	if (n == (ssize_t)sizeof(ticket) && ticket == reply->ticket && fd_count == 1)
 		return fds[0];
+	if (n == -EMFILE && ticket == reply->ticket)
+		return -EMFILE;
 	while (n >= 0 && fd_count)
 		close(fds[--fd_count]);
 	return -EPROTO;
+}
+
+static void take_answer(struct wh_call *call, const struct whi_reply *reply, const void *bytes,
+			int fd)
+{
+	if (reply->result_len)
+		memcpy(call->result, bytes, reply->result_len);
+	call->result_len = reply->result_len;
+	call->result_fd = fd;
 }
 
 /* `reply` is what its header was once; `bytes` may change. */
@@ -253,18 +266,16 @@ static int take_reply(struct whi_process *process, const struct whi_reply *reply
 		return -EPROTO;
 	if (reply->flags & WHI_RECORD_HAS_FD)
 		fd = take_fd(process, reply);
-	if (fd < 0)
+	if (fd == -EPROTO)
 		return fd;
-	if (reply->result_len)
-		memcpy(call->result, bytes, reply->result_len);
-	call->result_len = reply->result_len;
-	call->result_fd = fd;
+	if (fd >= 0)
+		take_answer(call, reply, bytes, fd);
 	call->attempts++;
 	whi_pool_release(job);
 	process->done++;
 	process->pool->stats.done++;
 	process->pool->deaths = 0;
-	whi_pool_end_job(job, 0, reply->result, ended);
+	whi_pool_end_job(job, fd < 0 ? fd : 0, reply->result, ended);
 	return 0;
 }
 

@@ -4,7 +4,6 @@
 #include "exec/process_pool.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,6 +116,19 @@ static bool pool_remove(struct wh_executor *executor, struct whi_exec_job *job)
 	return removed;
 }
 
+/* With the lock: `process` has begun `job`. It may have ended it as well, and begun another, which
+ * must not die for it. So nothing more may be begun, and then its replies tell. */
+static void kill_begun(struct whi_process *process, struct whi_exec_job *job,
+		       struct whi_list *ended)
+{
+	whi_pool_take_back(process);
+	whi_pool_drain(process, ended);
+	if (job->state == WHI_EXEC_QUEUED && !process->victim) {
+		process->victim = job;
+		whi_pool_condemn(process);
+	}
+}
+
 /* A job may be back on the queue, to be tried again, since it could not be removed. */
 static void pool_kill(struct wh_executor *executor, struct whi_exec_job *job)
 {
@@ -131,9 +143,8 @@ static void pool_kill(struct wh_executor *executor, struct whi_exec_job *job)
 		/* It has ended, and `done` is on its way. */
 	} else if (take_out(pool, job)) {
 		whi_pool_end_job(job, -ECANCELED, 0, &ended);
-	} else if (!process->victim) {
-		process->victim = job;
-		whi_pool_condemn(process);
+	} else {
+		kill_begun(process, job, &ended);
 		whi_pool_dispatch(pool, &ended);
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -213,17 +224,6 @@ static const struct whi_executor_ops pool_ops = {
 	.workers = pool_workers,
 };
 
-static uint32_t count_wanted(const struct wh_pool_opts *opts)
-{
-	cpu_set_t cpus;
-
-	if (opts->processes)
-		return opts->processes;
-	whi_runtime_affinity(&cpus);
-	/* A machine with more CPUs than fit into the mask has none in it. */
-	return CPU_COUNT(&cpus) ? (uint32_t)CPU_COUNT(&cpus) : 1;
-}
-
 static struct whi_pool *new_pool(const struct wh_pool_opts *opts, uint32_t wanted)
 {
 	struct whi_pool *pool = whi_calloc(1, sizeof(*pool));
@@ -232,6 +232,7 @@ static struct whi_pool *new_pool(const struct wh_pool_opts *opts, uint32_t wante
 		return NULL;
 	pool->base.ops = &pool_ops;
 	pool->home = whi_loop_self();
+	pool->simulated = wh_sim_active();
 	pthread_mutex_init(&pool->lock, NULL);
 	whi_list_init(&pool->queue);
 	whi_list_init(&pool->processes);
@@ -273,9 +274,7 @@ int wh_pool_open(const struct wh_pool_opts *opts, struct wh_executor **ret)
 	int r;
 
 	opts = opts ? opts : &defaults;
-	if (wh_sim_active())
-		return -EOPNOTSUPP;
-	wanted = count_wanted(opts);
+	wanted = opts->processes ? opts->processes : whi_runtime_cpus();
 	if (wanted > WH_POOL_PROCESSES_MAX || opts->ahead_max > AHEAD_MOST)
 		return -EINVAL;
 	r = whi_task_check();

@@ -1,7 +1,7 @@
 /*
- * A pool of processes, as its three files see it: process_pool.c is the executor that others use,
+ * A pool of processes, as its files see it: process_pool.c is the executor that others use,
  * process_flow.c moves jobs to processes and back, process_crew.c starts, replaces and buries
- * processes.
+ * processes; process_sim.c stands for these in a simulated world.
  *
  * Invariants
  * 1. A job that was handed over and has not ended is on the pool's queue, or on the list of one
@@ -20,6 +20,7 @@
 
 #include "exec/executor.h"
 #include "exec/process_rings.h"
+#include "exec/process_sim.h"
 #include "exec/zygote.h"
 #include "loop/watch.h"
 
@@ -38,6 +39,7 @@ struct whi_process {
 	struct whi_pool *pool;
 	struct whi_rings rings;
 	struct whi_watch watch; /* of `bell` */
+	struct whi_sim_watch sim_watch;
 	int bell, sock;
 	uint32_t id; /* what the nursery calls it */
 	pid_t pid;
@@ -65,6 +67,7 @@ struct __attribute__((may_alias)) whi_call_place {
 struct whi_pool {
 	struct wh_executor base; /* must be first */
 	struct wh_loop *home;
+	bool simulated;
 	pthread_mutex_t lock;
 	struct whi_list queue;
 	_Atomic uint32_t queued; /* read without the lock too */
@@ -77,14 +80,16 @@ struct whi_pool {
 	struct whi_worker_limits limits;
 	uint32_t last_id;
 	struct wh_pool_stats stats;
-	int broken;  /* -errno: there is no process, and this is why; 0: there may be */
-	int channel; /* to the nursery; -1: there is none. The home loop changes it */
+	uint32_t deaths; /* in a row without a job done */
+	int broken;	 /* -errno: there is no process, and this is why; 0: there may be */
+	int channel;	 /* to the nursery; -1: there is none. The home loop changes it */
 	/* The home loop's. */
 	struct whi_watch watch; /* of `channel` */
-	struct whi_timer pause; /* before the next process is started */
-	uint32_t deaths;	/* in a row without a job done */
-	uint32_t failures;	/* to start one, in a row */
-	int error;		/* of the last of these */
+	struct whi_sim_watch sim_watch;
+	struct whi_sim_nursery *sim_nursery; /* at the other end of `channel`, in a world */
+	struct whi_timer pause;		     /* before the next process is started */
+	uint32_t failures;		     /* to start one, in a row */
+	int error;			     /* of the last of these */
 	bool opening, closing;
 	struct whi_wait *waiter; /* who opens or closes it */
 };

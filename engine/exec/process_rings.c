@@ -254,6 +254,11 @@ int whi_worker_rings_open(struct whi_worker_rings *rings, int fd)
 	return map_shared(fd, &rings->shared);
 }
 
+void whi_worker_rings_close(struct whi_worker_rings *rings)
+{
+	munmap(rings->shared, sizeof(*rings->shared));
+}
+
 struct whi_request *whi_worker_rings_next(struct whi_worker_rings *rings)
 {
 	struct whi_rings_shared *shared = rings->shared;
@@ -279,12 +284,17 @@ bool whi_worker_rings_nudged(struct whi_worker_rings *rings)
 	return atomic_load(&rings->shared->nudge) && atomic_exchange(&rings->shared->nudge, 0);
 }
 
+bool whi_worker_rings_lie_down(struct whi_worker_rings *rings)
+{
+	atomic_store(&rings->shared->dozes, 1);
+	return atomic_load(&rings->shared->request_tail) == rings->request_head;
+}
+
 void whi_worker_rings_doze(struct whi_worker_rings *rings)
 {
 	struct whi_rings_shared *shared = rings->shared;
 
-	atomic_store(&shared->dozes, 1);
-	if (atomic_load(&shared->request_tail) == rings->request_head)
+	if (whi_worker_rings_lie_down(rings))
 		syscall(SYS_futex, &shared->dozes, FUTEX_WAIT, 1, NULL, NULL, 0);
 	atomic_store(&shared->dozes, 0);
 }

@@ -146,6 +146,11 @@ bool whi_worker_rings_nudged(struct whi_worker_rings *rings);
 /* Sleep until there may be a request. */
 void whi_worker_rings_doze(struct whi_worker_rings *rings);
 
+/* For one that cannot sleep: announce it. False: there is a request. */
+bool whi_worker_rings_lie_down(struct whi_worker_rings *rings);
+
+void whi_worker_rings_close(struct whi_worker_rings *rings);
+
 /* Room for a reply of up to `result_max` bytes, behind its header. */
 struct whi_reply *whi_worker_rings_room(struct whi_worker_rings *rings, uint32_t result_max);
 

@@ -174,7 +174,7 @@ inline drain() {
 	crowded = 0
 }
 
-/* pool_remove, with whi_rings_take_back: `fits` says whether it was taken back. */
+/* whi_rings_take_back: `fits` says whether it was. */
 inline take_back(j) {
 	fits = 0;
 	if
@@ -198,7 +198,12 @@ inline take_back(j) {
 			fi
 		}
 #endif
-	fi;
+	fi
+}
+
+/* pool_remove */
+inline remove(j) {
+	take_back(j);
 	if
 	:: fits ->
 		atomic {
@@ -213,9 +218,30 @@ inline take_back(j) {
 	fi
 }
 
+/* kill_begun, in pool_kill: when what was not begun is taken back and all replies have been taken,
+ * what is left is what runs, and nothing else dies with it. That it dies is left out. */
+inline kill_begun(j) {
+	for (other : 0 .. JOBS - 1) {
+		if
+		:: given??[eval(other)] ->
+			take_back(other);
+			if
+			:: fits -> atomic { given??eval(other); queue!other; crowded = 0 }
+			:: else -> skip
+			fi
+		:: else -> skip
+		fi
+	}
+#ifndef BUG_KILL_WITHOUT_DRAINING
+	drain();
+#endif
+	assert(!given??[eval(j)] || len(given) == 1);
+	dispatch()
+}
+
 proctype program()
 {
-	byte job, submitted = 0, cancels = 0, which;
+	byte job, submitted = 0, cancels = 0, which, other;
 	bit fits, more;
 
 	/* What is never cancelled is not waited for either. */
@@ -231,9 +257,14 @@ proctype program()
 		if
 		:: select(which : 0 .. JOBS - 1);
 			if
-			:: given??[eval(which)] -> take_back(which)
+			:: given??[eval(which)] -> remove(which)
+			/* In place of two, or there are too many orders to look at. */
+			:: cancels == CANCELS - 1 && given??[eval(which)] ->
+				cancels = 0;
+				kill_begun(which)
 			:: else -> skip
-			fi
+			fi;
+			d_step { which = 0; other = 0; fits = 0 }
 		:: skip
 		fi
 	:: atomic { rung -> rung = 0 };

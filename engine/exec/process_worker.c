@@ -5,6 +5,8 @@
  *
  * What it finds wrong with its surroundings ends it: the program replaces it.
  */
+#include "exec/process_worker.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,25 +22,12 @@
 
 #include "exec/jobs.h"
 #include "exec/passing.h"
-#include "exec/process_rings.h"
-#include "exec/zygote.h"
 
 /* Status of a worker that could not begin. */
 enum { EXIT_NO_START = 125 };
 
-/* A job that the program has named. */
-struct named {
-	wh_job_main_fn fn; /* NULL: it cannot be run */
-	int error;
-};
-
-static struct whi_worker_rings rings;
-static struct whi_worker_limits limits;
-static struct named known[WH_JOBS_MAX];
-static int bell, sock;
 static int statm = -1; /* what is resident is read from it, if that is limited */
 static timer_t cpu_timer;
-static uint64_t jobs_done;
 
 static void leave(void)
 {
@@ -66,12 +55,12 @@ static uint64_t memory_now(unsigned field)
 }
 
 /* RLIMIT_DATA rather than RLIMIT_AS: what is only mapped, or shared, costs no memory. */
-static void limit_memory(void)
+static void limit_memory(uint64_t bytes)
 {
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_DATA, &limit);
-	limit.rlim_cur = memory_now(STATM_DATA) + limits.memory_bytes;
+	limit.rlim_cur = memory_now(STATM_DATA) + bytes;
 	if (limit.rlim_cur > limit.rlim_max)
 		limit.rlim_cur = limit.rlim_max;
 	limit.rlim_max = limit.rlim_cur;
@@ -87,35 +76,37 @@ static void limit_cpu(uint64_t ns)
 	timer_settime(cpu_timer, 0, &when, NULL);
 }
 
-static void begin_limits(void)
+static void begin_limits(const struct whi_worker_limits *limits)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGXCPU };
 
-	if (limits.memory_bytes || limits.resident_bytes) {
+	if (limits->memory_bytes || limits->resident_bytes) {
 		statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
 		if (statm < 0)
 			_exit(EXIT_NO_START);
 	}
-	if (limits.memory_bytes)
-		limit_memory();
-	if (limits.job_cpu_ns && timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &cpu_timer) < 0)
+	if (limits->memory_bytes)
+		limit_memory(limits->memory_bytes);
+	if (limits->job_cpu_ns && timer_create(CLOCK_PROCESS_CPUTIME_ID, &event, &cpu_timer) < 0)
 		_exit(EXIT_NO_START);
 }
 
-static bool used_up(void)
+bool whi_worker_used_up(const struct whi_worker_process *worker)
 {
-	if (limits.jobs_max && jobs_done >= limits.jobs_max)
+	const struct whi_worker_limits *limits = &worker->limits;
+
+	if (limits->jobs_max && worker->jobs_done >= limits->jobs_max)
 		return true;
-	return limits.resident_bytes && memory_now(STATM_RESIDENT) >= limits.resident_bytes;
+	return limits->resident_bytes && memory_now(STATM_RESIDENT) >= limits->resident_bytes;
 }
 
 /* Jobs */
 
-static void define(const struct whi_request *request)
+void whi_worker_define(struct whi_worker_process *worker, const struct whi_request *request)
 {
 	const char *name = (const char *)(request + 1);
 	const char *library = name + strlen(name) + 1;
-	struct named *named = &known[request->job];
+	struct whi_worker_job *known = &worker->known[request->job];
 	struct wh_job *job;
 	int r = whi_job_find(name, &job);
 
@@ -123,12 +114,12 @@ static void define(const struct whi_request *request)
 	if (r == -ENOSYS && *library) {
 		r = dlopen(library, RTLD_NOW | RTLD_LOCAL) ? whi_job_find(name, &job) : -ELIBACC;
 	}
-	named->fn = r < 0 ? NULL : job->fn;
-	named->error = r;
+	known->fn = r < 0 ? NULL : job->fn;
+	known->error = r;
 }
 
 /* The descriptor that comes with `request`; 0: none. */
-static int take_fd(const struct whi_request *request)
+static int take_fd(const struct whi_worker_process *worker, const struct whi_request *request)
 {
 	int fds[WHI_PASSED_MAX];
 	unsigned fd_count;
@@ -136,15 +127,24 @@ static int take_fd(const struct whi_request *request)
 
 	if (!(request->flags & WHI_RECORD_HAS_FD))
 		return 0;
-	if (whi_accept_passed(sock, &ticket, sizeof(ticket), fds, &fd_count) != sizeof(ticket) ||
+	if (whi_accept_passed(worker->sock, &ticket, sizeof(ticket), fds, &fd_count) !=
+		    sizeof(ticket) ||
 	    ticket != request->ticket || fd_count != 1)
 		_exit(EXIT_NO_START);
 	return fds[0];
 }
 
-static void give_fd(struct whi_reply *reply, int fd)
+static void drop_fd(const struct whi_worker_process *worker, const struct whi_request *request)
 {
-	if (whi_pass(sock, &reply->ticket, sizeof(reply->ticket), &fd, 1) == 0) {
+	int fd = take_fd(worker, request);
+
+	if (fd)
+		close(fd);
+}
+
+static void give_fd(const struct whi_worker_process *worker, struct whi_reply *reply, int fd)
+{
+	if (whi_pass(worker->sock, &reply->ticket, sizeof(reply->ticket), &fd, 1) == 0) {
 		reply->flags = WHI_RECORD_HAS_FD;
 	} else {
 		reply->result = -EBADF;
@@ -153,20 +153,22 @@ static void give_fd(struct whi_reply *reply, int fd)
 	close(fd);
 }
 
-static void run(const struct whi_request *request, struct whi_reply *reply, wh_job_main_fn fn)
+static void run(const struct whi_worker_process *worker, const struct whi_request *request,
+		struct whi_reply *reply, wh_job_main_fn fn)
 {
 	struct wh_job_io io = {
 		.args = request + 1,
 		.args_len = request->args_len,
-		.args_fd = take_fd(request),
+		.args_fd = take_fd(worker, request),
 		.result = reply + 1,
 		.result_max = request->result_max,
 	};
+	uint64_t cpu_ns = worker->limits.job_cpu_ns;
 
-	if (limits.job_cpu_ns)
-		limit_cpu(limits.job_cpu_ns);
+	if (cpu_ns)
+		limit_cpu(cpu_ns);
 	reply->result = fn(&io);
-	if (limits.job_cpu_ns)
+	if (cpu_ns)
 		limit_cpu(0);
 	reply->result_len = (uint32_t)io.result_len;
 	if (io.result_len > io.result_max) {
@@ -174,87 +176,101 @@ static void run(const struct whi_request *request, struct whi_reply *reply, wh_j
 		reply->result_len = 0;
 	}
 	if (io.result_fd)
-		give_fd(reply, io.result_fd);
+		give_fd(worker, reply, io.result_fd);
 	if (io.args_fd)
 		close(io.args_fd);
 }
 
-static void refuse(const struct whi_request *request, struct whi_reply *reply, int error)
+static void refuse(const struct whi_worker_process *worker, const struct whi_request *request,
+		   struct whi_reply *reply, int error)
 {
-	int fd = take_fd(request);
-
-	if (fd)
-		close(fd);
+	drop_fd(worker, request);
 	reply->result = error;
 	reply->result_len = 0;
 }
 
-static void ring_bell(void)
+bool whi_worker_begin(struct whi_worker_process *worker, struct whi_request *request)
+{
+	uint32_t expected = WHI_REQUEST_WAITS;
+
+	if (atomic_compare_exchange_strong(&request->state, &expected, WHI_REQUEST_BEGUN))
+		return true;
+	drop_fd(worker, request);
+	return false;
+}
+
+struct whi_reply *whi_worker_run(struct whi_worker_process *worker,
+				 const struct whi_request *request)
+{
+	const struct whi_worker_job *job = &worker->known[request->job];
+	struct whi_reply *reply = whi_worker_rings_room(&worker->rings, request->result_max);
+
+	reply->flags = 0;
+	reply->ticket = request->ticket;
+	if (job->fn)
+		run(worker, request, reply, job->fn);
+	else
+		refuse(worker, request, reply, job->error);
+	worker->jobs_done++;
+	return reply;
+}
+
+void whi_worker_ring_bell(const struct whi_worker_process *worker)
 {
 	const uint64_t one = 1;
 
-	if (write(bell, &one, sizeof(one)) < 0)
+	if (write(worker->bell, &one, sizeof(one)) < 0)
 		_exit(EXIT_NO_START);
 }
 
-static void do_call(struct whi_request *request)
+static void do_call(struct whi_worker_process *worker, struct whi_request *request)
 {
-	const struct named *named = &known[request->job];
-	uint32_t expected = WHI_REQUEST_WAITS;
-	struct whi_reply *reply;
-	int fd;
-
-	if (!atomic_compare_exchange_strong(&request->state, &expected, WHI_REQUEST_BEGUN)) {
-		fd = take_fd(request);
-		if (fd)
-			close(fd);
+	if (!whi_worker_begin(worker, request))
 		return;
-	}
-	reply = whi_worker_rings_room(&rings, request->result_max);
-	reply->flags = 0;
-	reply->ticket = request->ticket;
-	if (named->fn)
-		run(request, reply, named->fn);
-	else
-		refuse(request, reply, named->error);
-	jobs_done++;
-	if (whi_worker_rings_send(&rings, reply))
-		ring_bell();
-	if (used_up())
+	if (whi_worker_rings_send(&worker->rings, whi_worker_run(worker, request)))
+		whi_worker_ring_bell(worker);
+	if (whi_worker_used_up(worker))
 		leave();
 }
 
 /* What jobs have printed is not to wait for the worker's end, which may be sudden. */
-static void rest(void)
+static void rest(struct whi_worker_process *worker)
 {
 	if (__fpending(stdout) > 0)
 		fflush(stdout);
-	if (whi_worker_rings_nudged(&rings))
-		ring_bell();
-	whi_worker_rings_doze(&rings);
+	if (whi_worker_rings_nudged(&worker->rings))
+		whi_worker_ring_bell(worker);
+	whi_worker_rings_doze(&worker->rings);
 }
 
-_Noreturn void whi_worker_main(const int fds[WHI_START_FDS],
-			       const struct whi_worker_limits *limits_of_it)
+int whi_worker_process_init(struct whi_worker_process *worker, const int fds[WHI_START_FDS],
+			    const struct whi_worker_limits *limits)
 {
-	limits = *limits_of_it;
-	bell = fds[WHI_START_BELL];
-	sock = fds[WHI_START_SOCK];
-	if (whi_worker_rings_open(&rings, fds[WHI_START_MEMORY]) < 0)
+	worker->limits = *limits;
+	worker->bell = fds[WHI_START_BELL];
+	worker->sock = fds[WHI_START_SOCK];
+	return whi_worker_rings_open(&worker->rings, fds[WHI_START_MEMORY]);
+}
+
+_Noreturn void whi_worker_main(const int fds[WHI_START_FDS], const struct whi_worker_limits *limits)
+{
+	static struct whi_worker_process worker;
+
+	if (whi_worker_process_init(&worker, fds, limits) < 0)
 		_exit(EXIT_NO_START);
 	close(fds[WHI_START_MEMORY]);
-	begin_limits();
+	begin_limits(limits);
 	for (;;) {
-		struct whi_request *request = whi_worker_rings_next(&rings);
+		struct whi_request *request = whi_worker_rings_next(&worker.rings);
 
 		if (!request) {
-			rest();
+			rest(&worker);
 			continue;
 		}
 		if (request->kind == WHI_RECORD_CALL)
-			do_call(request);
+			do_call(&worker, request);
 		else if (request->kind == WHI_RECORD_DEFINE)
-			define(request);
-		whi_worker_rings_drop(&rings, request);
+			whi_worker_define(&worker, request);
+		whi_worker_rings_drop(&worker.rings, request);
 	}
 }

@@ -109,14 +109,11 @@ static int open_threads(struct threads *threads, const struct wh_executor_opts *
 		.queue_max = or_default(opts->queue_max, QUEUE_MAX),
 		.simulated = wh_sim_active(),
 	};
-	uint32_t cpu_threads;
 	int r;
 
 	snprintf(threads->name, sizeof(threads->name), "%s", opts->name ? opts->name : "whorl");
 	whi_runtime_affinity(&common.cpus);
-	/* A machine with more CPUs than fit into the mask has none in it. */
-	cpu_threads = or_default(or_default(opts->threads, (uint32_t)CPU_COUNT(&common.cpus)), 1);
-	r = make_lanes(threads, opts, &common, cpu_threads);
+	r = make_lanes(threads, opts, &common, or_default(opts->threads, whi_runtime_cpus()));
 	if (r == 0 && !common.simulated)
 		r = whi_workers_start(&threads->lanes[WH_LANE_CPU]);
 	return r;

@@ -10,6 +10,8 @@
  *    it does another loop's job.
  * 4. A worker that leaves for want of work looks for some once more after it has said that it may
  *    be called, with the lock; as one that rests does.
+ * 5. Threads are started by workers that live and by who submits, and joined by who starts another
+ *    in their place. So once nobody lives, and nobody submits, they are the closer's.
  */
 #include <errno.h>
 #include <linux/futex.h>
@@ -119,6 +121,13 @@ static bool wait_for_work(struct whi_worker *worker, struct whi_exec_batch *batc
 
 /* Working */
 
+/* With the lock. */
+static void count_out(struct whi_lane *lane)
+{
+	if (--lane->live == 0)
+		pthread_cond_signal(&lane->left);
+}
+
 /* With the lock. False: a job has come meanwhile, which might find nobody else. */
 static bool leave(struct whi_worker *worker)
 {
@@ -132,7 +141,7 @@ static bool leave(struct whi_worker *worker)
 		return false;
 	}
 	worker->state = WHI_WORKER_GONE;
-	lane->live--;
+	count_out(lane);
 	return true;
 }
 
@@ -165,12 +174,26 @@ static struct whi_exec_job *next_job(struct whi_worker *worker, struct whi_exec_
 	return job;
 }
 
+/* Of the calling thread: to others its number may be another's by now. */
+static void settle(const struct whi_worker *worker)
+{
+	const struct whi_lane_opts *opts = &worker->lane->opts;
+	char name[THREAD_NAME_MAX + 1];
+
+	snprintf(name, sizeof(name), "%s%c%u", opts->name, opts->computes ? '-' : '+',
+		 (unsigned)(worker - worker->lane->workers));
+	pthread_setname_np(pthread_self(), name);
+	/* Not the one CPU that its creator may be tied to. */
+	sched_setaffinity(0, sizeof(opts->cpus), &opts->cpus);
+}
+
 static void *work(void *arg)
 {
 	struct whi_worker *worker = arg;
 	struct whi_exec_batch batch = { 0 };
 	struct whi_exec_job *job;
 
+	settle(worker);
 	worker->awake = worker->lane->opts.computes ? whi_awake_open() : NULL;
 	while ((job = next_job(worker, &batch))) {
 		if (job->loop != batch.loop)
@@ -201,23 +224,10 @@ static int create_thread(struct whi_worker *worker)
 
 static int start_thread(struct whi_call call)
 {
-	struct whi_worker *worker = call.worker;
-	const struct whi_lane_opts *opts = &worker->lane->opts;
-	char name[THREAD_NAME_MAX + 1];
-	int r;
-
 	if (call.join)
-		pthread_join(worker->thread, NULL);
-	worker->fresh = true;
-	r = create_thread(worker);
-	if (r < 0)
-		return r;
-	snprintf(name, sizeof(name), "%s%c%u", opts->name, opts->computes ? '-' : '+',
-		 (unsigned)(worker - worker->lane->workers));
-	pthread_setname_np(worker->thread, name);
-	/* Not the one CPU that its creator may be tied to. */
-	pthread_setaffinity_np(worker->thread, sizeof(opts->cpus), &opts->cpus);
-	return 0;
+		pthread_join(call.worker->thread, NULL);
+	call.worker->fresh = true;
+	return create_thread(call.worker);
 }
 
 static int start(struct whi_call call)
@@ -230,7 +240,7 @@ static int start(struct whi_call call)
 		return 0;
 	pthread_mutex_lock(&lane->lock);
 	worker->state = WHI_WORKER_NONE;
-	lane->live--;
+	count_out(lane);
 	whi_list_append(&lane->without, &worker->link);
 	atomic_fetch_add(&lane->at_hand, 1);
 	pthread_mutex_unlock(&lane->lock);
@@ -284,23 +294,17 @@ static struct whi_worker *dismiss(struct whi_lane *lane)
 	return worker;
 }
 
-static bool had_thread(struct whi_worker *worker)
-{
-	bool had;
-
-	pthread_mutex_lock(&worker->lane->lock);
-	had = worker->state != WHI_WORKER_NONE;
-	pthread_mutex_unlock(&worker->lane->lock);
-	return had;
-}
-
 void whi_workers_end(struct whi_lane *lane)
 {
 	struct whi_worker *worker;
 
 	while ((worker = dismiss(lane)))
 		wake(worker);
+	pthread_mutex_lock(&lane->lock);
+	while (lane->live)
+		pthread_cond_wait(&lane->left, &lane->lock);
+	pthread_mutex_unlock(&lane->lock);
 	for (uint32_t i = 0; i < lane->opts.workers; i++)
-		if (had_thread(&lane->workers[i]))
+		if (lane->workers[i].state != WHI_WORKER_NONE)
 			pthread_join(lane->workers[i].thread, NULL);
 }

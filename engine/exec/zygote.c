@@ -17,23 +17,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "exec/anew.h"
 #include "exec/jobs.h"
 #include "exec/passing.h"
 #include "loop/runtime.h"
-
-extern char **environ;
 
 #define VARIABLE "WHORL_ZYGOTE"
 
@@ -49,79 +45,41 @@ static struct {
 
 /* Starting it */
 
-/* `mark` in front of the environment, without another variable of that name. NULL: no memory. */
-static char **environment_with(char *mark)
-{
-	size_t count = 0, kept = 1;
-	char **copy;
-
-	while (environ && environ[count])
-		count++;
-	copy = whi_calloc(count + 2, sizeof(*copy));
-	if (!copy)
-		return NULL;
-	copy[0] = mark;
-	for (size_t i = 0; i < count; i++)
-		if (strncmp(environ[i], VARIABLE "=", sizeof(VARIABLE)) != 0)
-			copy[kept++] = environ[i];
-	return copy;
-}
-
 /* As a process that nobody has touched: no signal blocked, none ignored. */
-static int set_signals(posix_spawnattr_t *attr)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setsigmask(attr, &none);
-	if (r == 0)
-		r = posix_spawnattr_setsigdefault(attr, &all);
-	if (r == 0)
-		r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	return r;
-}
-
-/* posix_spawn starts no copy of this process: it needs no page of it copied, and no thread or ring
- * comes along. 0 or an errno. */
-static int spawn(int its_end, char **environment, pid_t *ret)
+static int spawn(int its_end, char **environment)
 {
 	char *arguments[] = { program_invocation_name, NULL };
+	struct whi_anew anew = { .path = "/proc/self/exe",
+				 .argv = arguments,
+				 .environment = environment };
 	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
 	int r = posix_spawn_file_actions_init(&files);
 
 	if (r != 0)
-		return r;
-	r = posix_spawnattr_init(&attr);
-	if (r != 0)
-		goto err_files;
-	r = set_signals(&attr);
+		return -r;
+	sigemptyset(&anew.blocked);
+	sigfillset(&anew.standard);
+	anew.files = &files;
 	/* Onto itself: it stays open over the exec. */
+	r = -posix_spawn_file_actions_adddup2(&files, its_end, its_end);
 	if (r == 0)
-		r = posix_spawn_file_actions_adddup2(&files, its_end, its_end);
-	if (r == 0)
-		r = posix_spawn(ret, "/proc/self/exe", &files, &attr, arguments, environment);
-	posix_spawnattr_destroy(&attr);
-
-err_files:
+		r = whi_anew_start(&anew, &zygote.pid);
 	posix_spawn_file_actions_destroy(&files);
 	return r;
 }
 
 static int start_with(int its_end)
 {
+	char **environment = whi_anew_environment(VARIABLE);
 	char mark[MARK_MAX];
-	char **environment;
 	cpu_set_t cpus;
 	int r;
 
-	snprintf(mark, sizeof(mark), VARIABLE "=%d:%d", its_end, (int)getpid());
-	environment = environment_with(mark);
 	if (!environment)
 		return -ENOMEM;
-	r = -spawn(its_end, environment, &zygote.pid);
+	snprintf(mark, sizeof(mark), VARIABLE "=%d:%d", its_end, (int)getpid());
+	environment[0] = mark;
+	r = spawn(its_end, environment);
 	whi_free(environment);
 	if (r < 0)
 		return r;
@@ -169,19 +127,6 @@ static void stop(void)
 
 /* Recognising it */
 
-static bool made_by(int fd, pid_t pid)
-{
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
-	int type = 0;
-	socklen_t type_len = sizeof(type);
-
-	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 &&
-	       type == SOCK_SEQPACKET &&
-	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == pid &&
-	       peer.uid == getuid();
-}
-
 /* The zygote's end of the channel, if this process is to be it. */
 static int claim(void)
 {
@@ -192,7 +137,7 @@ static int claim(void)
 	if (!mark)
 		return NO_FD;
 	unsetenv(VARIABLE);
-	return valid && !getauxval(AT_SECURE) && made_by(fd, pid) ? fd : NO_FD;
+	return valid && !getauxval(AT_SECURE) && whi_anew_channel(fd, pid) ? fd : NO_FD;
 }
 
 /* Between wh_run and pools */

@@ -8,6 +8,8 @@
  *    once it would fail at once.
  * 3. Once `stopped` it is not armed again. What the kernel accepts before it lets go is handed out
  *    like all the rest.
+ * 4. The watch is under way exactly while `watching`; its end is waited for before the listener is
+ *    freed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include "base/assert.h"
 #include "io/sock.h"
 #include "io/supervise.h"
+#include "loop/watch.h"
 
 enum { WAITING_MAX = 256, BACKLOG = 65535 };
 
@@ -32,11 +35,13 @@ struct wh_listener {
 	bool closing;
 	bool stopped;
 	bool supervised; /* the supervisor waits until it accepts no more */
-	int32_t error;	 /* of the last accept that ended, until reported */
+	bool watching;
+	int32_t error; /* of the last accept that ended, until reported */
 	uint32_t waiting;
 	struct whi_list accepted; /* of struct wh_sock */
 	struct whi_wait *waiter;
 	struct whi_wait *closer; /* waits for the task in wh_accept to leave */
+	struct whi_watch retirement;
 	struct wh_loop *loop;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path) + 1]; /* to remove; "": none */
 };
@@ -332,6 +337,14 @@ static bool is_fatal(int error)
 	       error == -EFAULT;
 }
 
+/* Whatever has become of the listener meanwhile is to be looked at before it is armed again. */
+static int pause_accepting(struct wh_listener *listener)
+{
+	listener->error = 0;
+	listener->loop->accept_backoffs++;
+	return wh_sleep(WHI_ACCEPT_PAUSE_NS);
+}
+
 static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
 {
 	for (;;) {
@@ -347,13 +360,9 @@ static int next_accepted(struct wh_listener *listener, struct wh_sock **ret)
 			return listener->error;
 		if (r == 0 && listener->stopped && !listener->armed)
 			return -ESHUTDOWN;
-		if (r == 0 && out_of_resources(listener->error)) {
-			listener->error = 0;
-			listener->loop->accept_backoffs++;
-			r = wh_sleep(WHI_ACCEPT_PAUSE_NS);
-		}
 		if (r == 0)
-			r = wait_accepted(listener);
+			r = out_of_resources(listener->error) ? pause_accepting(listener)
+							      : wait_accepted(listener);
 		if (r < 0)
 			return r;
 	}
@@ -384,9 +393,43 @@ void wh_listener_stop(struct wh_listener *listener)
 		left_kernel(listener);
 }
 
+static void retirement_told(struct whi_watch *watch)
+{
+	struct wh_listener *listener = whi_container_of(watch, struct wh_listener, retirement);
+
+	listener->watching = false;
+	if (watch->ended)
+		wake_waiter(listener);
+	else if (watch->op.result < 0)
+		whi_listener_retires(listener);
+	else
+		wh_listener_stop(listener);
+}
+
+void whi_listener_retires(struct wh_listener *listener)
+{
+	if (listener->watching || listener->stopped)
+		return;
+	listener->watching = true;
+	whi_watch_start(&listener->retirement, WHI_WATCH_HANGUP, WHI_SUPERVISED_FD,
+			retirement_told);
+}
+
 void whi_listener_supervised(struct wh_listener *listener)
 {
 	listener->supervised = true;
+	whi_listener_retires(listener);
+}
+
+static void stop_watching(struct wh_listener *listener)
+{
+	struct whi_wait wait = { .what = "retirement's watch" };
+
+	if (!listener->watching)
+		return;
+	listener->waiter = &wait;
+	whi_watch_end(&listener->retirement);
+	whi_task_suspend(&wait);
 }
 
 static void stop_accepting(struct wh_listener *listener)
@@ -416,6 +459,7 @@ void wh_listener_close(struct wh_listener *listener)
 		whi_task_suspend(&wait);
 	}
 	stop_accepting(listener);
+	stop_watching(listener);
 	if (listener->path[0])
 		unlink_path(listener->path);
 	whi_close(listener->fd);

@@ -125,27 +125,6 @@ static void accept_last(struct server *server)
 	wh_scope_close(&scope);
 }
 
-static int retire(void *arg)
-{
-	if (wh_supervised_retire_wait() == 0)
-		wh_listener_stop(arg);
-	return 0;
-}
-
-static int accept_until_retired(struct server *server)
-{
-	struct wh_scope scope;
-	int r;
-
-	wh_scope_open(&scope, &(struct wh_scope_opts){ .keep_siblings = true });
-	r = wh_spawn(&scope, retire, server->listener, .name = "retirement");
-	if (r == 0)
-		r = accept_all(server);
-	wh_scope_cancel(&scope);
-	wh_scope_close(&scope);
-	return r;
-}
-
 int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 	     const struct wh_serve_opts *opts)
 {
@@ -157,7 +136,9 @@ int wh_serve(struct wh_listener *listener, wh_conn_fn fn, void *arg,
 	server.connections_max = opts->connections_max ? opts->connections_max : CONNECTIONS_MAX;
 	server.stack_bytes = opts->stack_bytes;
 	wh_scope_open(&server.scope, &(struct wh_scope_opts){ .keep_siblings = true });
-	r = whi_supervised_here() ? accept_until_retired(&server) : accept_all(&server);
+	if (whi_supervised_here())
+		whi_listener_retires(listener);
+	r = accept_all(&server);
 	if (opts->close_listener) {
 		accept_last(&server);
 		wh_listener_close(listener);

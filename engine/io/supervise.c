@@ -123,27 +123,31 @@ static int await_ready(struct whi_slot *slot, struct whi_worker *worker)
 	return await_failure(slot, worker);
 }
 
-/* The new one is ready. The old one stops accepting, and then the new one begins. */
-static void hand_over(struct whi_slot *slot, struct whi_worker *worker)
+/* Until it accepts no more; or, if it has died, until the kernel has let go of its sockets. */
+static void retire(struct whi_slot *slot, struct whi_worker *old)
 {
-	struct whi_worker *old = slot->worker;
-
-	if (old) {
-		old->users++;
-		slot->worker = NULL;
-		slot->retired = old;
-		/* What it has said before was about something else. */
-		while (whi_worker_heard(old) > 0)
-			;
-		whi_worker_enter(old, WHI_WORKER_RETIRING);
+	old->users++;
+	slot->worker = NULL;
+	slot->retired = old;
+	/* What it has said before was about something else. */
+	while (whi_worker_heard(old) > 0)
+		;
+	whi_worker_enter(old, WHI_WORKER_RETIRING);
+	if (old->state == WHI_WORKER_RETIRING)
 		whi_supervisor_say(slot->supervisor,
 				   (struct wh_supervise_event){ .kind = WH_SUPERVISE_RETIRES,
 								.slot = slot->index,
 								.generation = old->generation,
 								.pid = old->pid });
-		whi_worker_hear(old, STOPPED_NS);
-		whi_worker_release(old);
-	}
+	whi_worker_hear(old, STOPPED_NS);
+	whi_worker_release(old);
+}
+
+/* The new one is ready. The old one stops accepting, and then the new one begins. */
+static void hand_over(struct whi_slot *slot, struct whi_worker *worker)
+{
+	if (slot->worker)
+		retire(slot, slot->worker);
 	if (slot->starting != worker || worker->state == WHI_WORKER_ENDED)
 		return;
 	slot->starting = NULL;
@@ -304,7 +308,7 @@ static int exchange_when_asked(void *arg)
 	struct whi_supervisor *supervisor = arg;
 	uint64_t count;
 
-	while (whi_poll(supervisor->asked, POLLIN) > 0)
+	while (whi_supervise_poll(supervisor->asked, POLLIN) > 0)
 		if (read(supervisor->asked, &count, sizeof(count)) > 0)
 			exchange_all(supervisor);
 	return 0;
@@ -433,11 +437,8 @@ static void or_default(uint64_t *value, uint64_t fallback)
 
 static void fill_in(struct wh_supervise_opts *opts)
 {
-	cpu_set_t cpus;
-
-	whi_runtime_affinity(&cpus);
 	if (opts->processes == 0)
-		opts->processes = (uint32_t)CPU_COUNT(&cpus);
+		opts->processes = whi_runtime_cpus();
 	if (opts->loops == 0)
 		opts->loops = 1;
 	opts->listen.reuse_port = false;

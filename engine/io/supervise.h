@@ -55,7 +55,10 @@ bool whi_supervised_here(void);
 /* One that the supervisor has handed over accepts no more. Any thread. */
 void whi_supervised_stopped(void);
 
-/* listener.c: `listener` has such a socket. */
+/* listener.c: in a worker, stop `listener` when it is to retire. More than once does no harm. */
+void whi_listener_retires(struct wh_listener *listener);
+
+/* The same, for one that the supervisor has handed over. */
 void whi_listener_supervised(struct wh_listener *listener);
 
 /* supervise_start.c: starting processes */
@@ -157,6 +160,9 @@ int whi_worker_start(struct whi_slot *slot, uint32_t seat, struct whi_worker **r
 
 /* Harmless where it cannot be entered from the state that it is in. */
 void whi_worker_enter(struct whi_worker *worker, enum whi_worker_state state);
+
+/* As whi_poll, but for want of memory or descriptors, which passes: then it tries again. */
+int whi_supervise_poll(int fd, short events);
 
 /* Wait for its next word. That, or -ETIMEDOUT, -EPIPE at its end, -ECANCELED. */
 int whi_worker_hear(struct whi_worker *worker, uint64_t timeout_ns);

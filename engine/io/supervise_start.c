@@ -1,6 +1,6 @@
 /*
  * Starting processes for a supervisor: the program by its name, with the arguments that it was
- * given itself. posix_spawn copies neither memory nor threads nor rings.
+ * given itself.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -8,16 +8,14 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "exec/anew.h"
 #include "io/supervise.h"
 #include "loop/runtime.h"
-
-extern char **environ;
 
 enum { TEXT_BYTES = 4096 };
 
@@ -90,22 +88,6 @@ static int own_arguments(struct whi_program *program)
 	return 0;
 }
 
-static int own_environment(struct whi_program *program)
-{
-	size_t count = 0, kept = 1, len = strlen(WHI_SUPERVISED_VARIABLE);
-
-	while (environ && environ[count])
-		count++;
-	program->environment = whi_calloc(count + 2, sizeof(*program->environment));
-	if (!program->environment)
-		return -ENOMEM;
-	for (size_t i = 0; i < count; i++)
-		if (strncmp(environ[i], WHI_SUPERVISED_VARIABLE, len) != 0 ||
-		    environ[i][len] != '=')
-			program->environment[kept++] = environ[i];
-	return 0;
-}
-
 int whi_program_init(struct whi_program *program, const struct wh_supervise_opts *opts)
 {
 	int r = 0;
@@ -122,7 +104,9 @@ int whi_program_init(struct whi_program *program, const struct wh_supervise_opts
 	else if (r == 0)
 		r = own_arguments(program);
 	if (r == 0)
-		r = own_environment(program);
+		program->environment = whi_anew_environment(WHI_SUPERVISED_VARIABLE);
+	if (r == 0 && !program->environment)
+		r = -ENOMEM;
 	if (r < 0)
 		whi_program_fini(program);
 	return r;
@@ -161,46 +145,31 @@ static int set_files(posix_spawn_file_actions_t *files, const int *fds, unsigned
 
 /* A terminal's signals may come before the process knows that they are not for it. That it can be
  * told to end must not depend on how this process was started. */
-static int set_signals(posix_spawnattr_t *attr)
+static void set_signals(struct whi_anew *anew)
 {
-	sigset_t blocked, standard;
-	int r;
-
-	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGHUP);
-	sigdelset(&blocked, SIGTERM);
-	sigemptyset(&standard);
-	sigaddset(&standard, SIGTERM);
-	r = posix_spawnattr_setsigmask(attr, &blocked);
-	if (r == 0)
-		r = posix_spawnattr_setsigdefault(attr, &standard);
-	if (r == 0)
-		r = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	return r;
+	pthread_sigmask(SIG_SETMASK, NULL, &anew->blocked);
+	sigaddset(&anew->blocked, SIGINT);
+	sigaddset(&anew->blocked, SIGHUP);
+	sigdelset(&anew->blocked, SIGTERM);
+	sigemptyset(&anew->standard);
+	sigaddset(&anew->standard, SIGTERM);
 }
 
-/* 0 or an errno. */
 static int spawn(const struct whi_program *program, const int *fds, unsigned count, pid_t *ret)
 {
+	struct whi_anew anew = { .path = program->path,
+				 .argv = program->argv,
+				 .environment = program->environment };
 	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
 	int r = posix_spawn_file_actions_init(&files);
 
 	if (r != 0)
-		return r;
-	r = posix_spawnattr_init(&attr);
-	if (r != 0)
-		goto err_files;
-	r = set_files(&files, fds, count);
+		return -r;
+	anew.files = &files;
+	set_signals(&anew);
+	r = -set_files(&files, fds, count);
 	if (r == 0)
-		r = set_signals(&attr);
-	if (r == 0)
-		r = posix_spawn(ret, program->path, &files, &attr, program->argv,
-				program->environment);
-	posix_spawnattr_destroy(&attr);
-
-err_files:
+		r = whi_anew_start(&anew, ret);
 	posix_spawn_file_actions_destroy(&files);
 	return r;
 }
@@ -224,7 +193,7 @@ pid_t whi_program_start(const struct whi_program *program, const struct whi_supe
 	r = spawn(program, fds, fd_count, &pid);
 	if (pinned)
 		sched_setaffinity(0, sizeof(own), &own);
-	return r ? -r : pid;
+	return r < 0 ? r : pid;
 }
 
 uint64_t whi_supervise_delay(const struct wh_supervise_opts *opts, unsigned quick, uint64_t random)

@@ -4,8 +4,7 @@
  *
  * Invariants
  * 1. `state` is changed by whi_worker_enter only, along the table of what may follow what.
- * 2. A process is waited for by its task and by nobody else; it is signalled before that only, so
- *    its number is its own.
+ * 2. A process is waited for by its task. It is signalled by its descriptor, which no other has.
  * 3. The task goes on when the supervisor is cancelled. It ends with its process.
  * 4. Its slot has it until the kernel has let go of its sockets.
  * 5. A worker's memory and descriptors stay for as long as somebody uses it.
@@ -16,6 +15,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -111,6 +111,12 @@ static void say_end(struct whi_worker *worker, int status, const struct rusage *
 
 /* States */
 
+/* Not by its number, which is another's once somebody's wait for any child has taken its end. */
+static void send_signal(const struct whi_worker *worker, int signal)
+{
+	syscall(SYS_pidfd_send_signal, worker->pidfd, signal, NULL, 0);
+}
+
 static void begin(struct whi_worker *worker)
 {
 	const struct wh_supervise_opts *opts = &worker->slot->supervisor->opts;
@@ -133,11 +139,11 @@ static void begin(struct whi_worker *worker)
 		shutdown(worker->channel, SHUT_WR);
 		return;
 	case WHI_WORKER_STOPPING:
-		kill(worker->pid, SIGTERM);
+		send_signal(worker, SIGTERM);
 		return;
 	case WHI_WORKER_KILLED:
 		worker->slot->supervisor->stats.killed++;
-		kill(worker->pid, SIGKILL);
+		send_signal(worker, SIGKILL);
 		return;
 	}
 }
@@ -166,6 +172,17 @@ static void go_on(struct whi_worker *worker)
 	whi_worker_enter(worker, WHI_WORKER_KILLED);
 }
 
+/* Waiting */
+
+int whi_supervise_poll(int fd, short events)
+{
+	int r, paused = 0;
+
+	while ((r = whi_poll(fd, events)) < 0 && paused == 0 && r != -ECANCELED && r != -ETIMEDOUT)
+		paused = wh_sleep(WHI_ACCEPT_PAUSE_NS);
+	return paused < 0 ? paused : r;
+}
+
 /* Its end */
 
 static int await_end(struct whi_worker *worker)
@@ -176,10 +193,7 @@ static int await_end(struct whi_worker *worker)
 	wh_scope_open(&scope,
 		      &(struct wh_scope_opts){ .shield = true, .deadline_ns = worker->due_ns });
 	worker->watch = &scope;
-	r = whi_poll(worker->pidfd, POLLIN);
-	/* No memory to wait with: that passes. */
-	if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT)
-		wh_sleep(WHI_ACCEPT_PAUSE_NS);
+	r = whi_supervise_poll(worker->pidfd, POLLIN);
 	worker->watch = NULL;
 	wh_scope_close(&scope);
 	return r;
@@ -193,7 +207,7 @@ static void await_release(struct whi_worker *worker)
 	struct wh_scope scope;
 
 	wh_scope_open(&scope, &(struct wh_scope_opts){ .shield = true, .timeout_ns = RELEASE_NS });
-	whi_poll(worker->channel, POLLRDHUP);
+	whi_supervise_poll(worker->channel, POLLRDHUP);
 	wh_scope_close(&scope);
 }
 
@@ -366,7 +380,7 @@ int whi_worker_hear(struct whi_worker *worker, uint64_t timeout_ns)
 	int r;
 
 	wh_scope_open(&scope, &(struct wh_scope_opts){ .timeout_ns = timeout_ns });
-	r = whi_poll(worker->channel, POLLIN);
+	r = whi_supervise_poll(worker->channel, POLLIN);
 	wh_scope_close(&scope);
 	return r < 0 ? r : whi_worker_heard(worker);
 }

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "exec/anew.h"
 #include "io/supervise.h"
 #include "loop/runtime.h"
 
@@ -92,19 +93,6 @@ int whi_supervised_parse(const char *text, struct whi_supervised_mark *ret)
 
 /* Recognising oneself */
 
-static bool is_channel_of(pid_t pid)
-{
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
-	int type = 0;
-	socklen_t type_len = sizeof(type);
-
-	return getsockopt(WHI_SUPERVISED_FD, SOL_SOCKET, SO_TYPE, &type, &type_len) == 0 &&
-	       type == SOCK_SEQPACKET &&
-	       getsockopt(WHI_SUPERVISED_FD, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 &&
-	       peer.pid == pid && peer.uid == geteuid();
-}
-
 static bool is_listening(int fd)
 {
 	int listening = 0;
@@ -117,7 +105,7 @@ static bool has_descriptors(const struct whi_supervised_mark *mark)
 {
 	int fd = WHI_SUPERVISED_FD, sockets = (int)(mark->addrs * mark->loops);
 
-	if (!is_channel_of((pid_t)mark->pid))
+	if (!whi_anew_channel(WHI_SUPERVISED_FD, (pid_t)mark->pid))
 		return false;
 	for (int i = 1; i <= sockets; i++)
 		if (!is_listening(fd + i))

@@ -388,6 +388,14 @@ void whi_runtime_affinity(cpu_set_t *ret)
 		sched_getaffinity(0, sizeof(*ret), ret);
 }
 
+unsigned whi_runtime_cpus(void)
+{
+	cpu_set_t cpus;
+
+	whi_runtime_affinity(&cpus);
+	return CPU_COUNT(&cpus) ? (unsigned)CPU_COUNT(&cpus) : 1;
+}
+
 int wh_run(wh_task_fn fn, void *arg, const struct wh_run_opts *opts, int *ret_result)
 {
 	const struct wh_run_opts defaults = { 0 };

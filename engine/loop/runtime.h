@@ -65,6 +65,9 @@ extern const struct whi_runtime_hook *whi_runtime_hook;
 /* The CPUs of the process, whether the calling thread's loop is pinned or not. */
 void whi_runtime_affinity(cpu_set_t *ret);
 
+/* How many these are. A machine with more than fit into the mask has none in it, and still one. */
+unsigned whi_runtime_cpus(void);
+
 /* signals.c: have SIGINT and SIGTERM cancel `runtime`. 0 or -errno. */
 int whi_signals_catch(struct whi_runtime *runtime);
 void whi_signals_uncatch(void);

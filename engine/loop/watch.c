@@ -52,7 +52,7 @@ void whi_watch_start(struct whi_watch *watch, enum whi_watch_kind kind, int fd,
 		watch->op.rw.offset = (uint64_t)-1;
 	} else {
 		watch->op.kind = WHI_OP_POLL;
-		watch->op.arg.value = POLLIN;
+		watch->op.arg.value = kind == WHI_WATCH_HANGUP ? POLLRDHUP : POLLIN;
 	}
 	watch->loop->backend->ops->submit(watch->loop->backend, &watch->op);
 }

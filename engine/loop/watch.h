@@ -10,6 +10,7 @@
 enum whi_watch_kind {
 	WHI_WATCH_COUNTER, /* an eventfd that waits: its count is taken */
 	WHI_WATCH_READABLE,
+	WHI_WATCH_HANGUP, /* a socket whose other end says no more */
 };
 
 struct whi_watch {

@@ -422,6 +422,45 @@ def a_replaced_program_is_taken():
             server.stop()
 
 
+def backend_of(pid):
+    links = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
+    return "uring" if "anon_inode:[io_uring]" in links else "epoll"
+
+
+def relieve_each_other(path, address):
+    program = copy_program(path / "whorl")
+    with Processes(2, "--stats", address=address, program=program) as server:
+        if backend_of(server.workers()[0]) != "uring":
+            raise Skip("no io_uring")
+        with Load(server, short=3, long=3, seconds=0.1) as load:
+            for backend in ("epoll", "uring") * 2:
+                other = path / "other"
+                other.write_text(f"#!/bin/sh\nWHORL_BACKEND={backend} exec {WHORL} \"$@\"\n",
+                                 encoding="utf-8")
+                other.chmod(0o755)
+                os.replace(other, program)
+                load.more()
+                server.exchange()
+                until(lambda: len(server.workers()) == 2, "the old ones' end")
+                equal([backend_of(pid) for pid in server.workers()], [backend] * 2)
+            load.more()
+            errors = load.stop()
+        equal(errors, [])
+        stats = json.loads(server.stop())
+        equal(stats["connections"], load.short + load.long)
+        equal(stats["errors"], 0)
+
+
+@test
+def processes_of_either_backend_relieve_each_other():
+    """They share a listening socket, and so its mode."""
+    if os.environ.get("WHORL_BACKEND"):
+        raise Skip("WHORL_BACKEND says which backend runs")
+    with folder() as path:
+        relieve_each_other(path, LISTEN)
+        relieve_each_other(path, f"unix:{path}/s")
+
+
 @test
 def a_broken_program_leaves_the_old_ones():
     with folder() as path:

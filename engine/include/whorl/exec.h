@@ -12,6 +12,10 @@
  *
  * Jobs submitted in one turn of a loop go to the executor together at the turn's end, and those
  * that have finished come back together; so many small ones cost little more than they compute.
+ * So a task that blocks its thread until a job of another of its loop's tasks has done something
+ * may wait for ever: that task has not run yet, or its job still waits for this turn's end. Nobody
+ * can hand it over then but the thread that is blocked. Only wh_executor_close, which blocks too,
+ * hands over what has been submitted.
  */
 #ifndef WHORL_EXEC_H
 #define WHORL_EXEC_H

@@ -14,6 +14,8 @@
  *     -EPROTO            its worker wrote nonsense into the memory shared with it, and was killed
  *     -EMSGSIZE          arguments or `result_max` above WH_CALL_BYTES_MAX
  *     -EBADF, -ETOOMANYREFS   `args_fd` cannot be handed over, as sendmsg(2)
+ *     -EMFILE            also: the job was done, and handed back a descriptor for which this
+ *                        process has no room
  *     -EAGAIN, -ENOMEM, -EMFILE, -ENFILE, -ECONNRESET, -EPROTO and others, as wh_pool_open: there
  *                        is no worker, and none can be started. The pool goes on trying
  * Jobs that the process had not begun are given to others. It is replaced: at once, and after a
@@ -27,6 +29,11 @@
  * standard input is /dev/null, the other descriptors of the program are closed in them. They die
  * with the program, however it ends. They have its environment, credentials, directory, limits and
  * system call filters as of wh_run.
+ *
+ * In a simulated world (<whorl/sim.h>) there are no processes, but what stands for them: jobs run
+ * on the world's thread and in the program's memory, at virtual times, and the faults "death",
+ * "fork" and "nursery" end workers at any point of a job's way. `memory_bytes`, `resident_bytes`
+ * and `job_cpu_ns` limit nothing there.
  */
 #ifndef WHORL_POOL_H
 #define WHORL_POOL_H
@@ -58,7 +65,6 @@ struct wh_pool_opts {
  * Suspends   the calling task until the workers have been started.
  * Returns    0, with the executor in `*ret`.
  * Errors     -ENOEXEC   main does not call wh_jobs_main
- *            -EOPNOTSUPP   in a simulated world
  *            -EINVAL    more than WH_POOL_PROCESSES_MAX processes, or `ahead_max` above 1,023
  *            -ENOENT    /proc is not there, by which the program finds itself
  *            -EPERM     the program has rights from its file (setuid and the like); or as execve(2)

@@ -17,8 +17,8 @@
  * Hosts are loops: wh_loop_at(i) is host i, wh_loop_spawn and wh_loop_call start tasks there, and
  * wh_loop_post crosses between them untouched by the network, for what belongs to the test rather
  * than to the program. All run on the calling thread. Each host has an address, a disk and a limit
- * on descriptors of its own. Jobs of an executor run on the calling thread, at simulated times, and
- * must not wait for each other.
+ * on descriptors of its own. Jobs of an executor, of threads or processes, run on the calling
+ * thread, at simulated times, and must not wait for each other.
  *
  * Descriptors in a world are the world's own, from 1000 on: real system calls fail on them with
  * EBADF, and real descriptors mean nothing there. What a program does without the engine, such as

@@ -178,7 +178,11 @@ WH_API int wh_supervised_slot(void);
 WH_API int wh_supervised_seat(void);
 
 /**
- * The listener of the calling task's loop for address `index` of the options.
+ * The listener of the calling task's loop for address `index` of the options. When this process is
+ * to retire it stops by itself, as if by wh_listener_stop: wh_accept hands out whom the kernel has
+ * accepted, and then returns -ESHUTDOWN. Sockets that are accepted from without it (others handed
+ * over, in `fds` say) are this process's to leave alone then; of those its successor hears nothing,
+ * and begins after a second.
  *
  * Returns    0, with the listener in `*ret`.
  * Errors     -ENOENT     there is no such address, or this loop's number is not below `loops`
@@ -212,7 +216,8 @@ WH_API int wh_supervised_ready(void);
 
 /**
  * Wait until this process is to retire: to accept no more, go on with what it has, and end.
- * wh_serve does so by itself; this is for what else such a process does.
+ * wh_serve and wh_supervised_listener see to the first by themselves; this is for what else such a
+ * process does.
  *
  * Suspends   the calling task until then.
  * Returns    0, at once if it was told before, or if the supervisor is gone.

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
-#include <whorl/sim.h>
 
 #include "support/pool_jobs.h"
 #include "support/task_test.h"
@@ -302,6 +302,34 @@ static int memory_is_handed_over_both_ways(void *arg)
 	return 0;
 }
 
+/* The worker did nothing wrong, and goes on. */
+static int descriptor_without_room_for_it_is_emfile(void *arg)
+{
+	struct wh_executor *executor = open_pool(&(struct wh_pool_opts){ .processes = 1 });
+	int fd = memfd_create("test", MFD_CLOEXEC);
+	struct wh_call call = { .job = "turn_round", .args_fd = fd };
+	int result = -1, worker = result_of(executor, "tell_pid");
+	struct rlimit old, none;
+
+	(void)arg;
+	check_int(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = old.rlim_max };
+	check_int(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (int i = 0; i < 3; i++) {
+		check_int(wh_offload(executor, wh_job_run, &call, &result), -EMFILE);
+		check_int(call.result_fd, 0);
+		check_int(result, -1);
+	}
+	check_int(setrlimit(RLIMIT_NOFILE, &old), 0);
+	check_int(wh_offload(executor, wh_job_run, &call, &result), 0);
+	check(call.result_fd > 0);
+	close(call.result_fd);
+	check_int(result_of(executor, "tell_pid"), worker);
+	close(fd);
+	wh_executor_close(executor);
+	return 0;
+}
+
 /* A worker has its memory, doorbell and socket, and what it began with. */
 static int workers_have_none_of_our_descriptors(void *arg)
 {
@@ -381,23 +409,6 @@ static int open_cancelled(void *arg)
 	return 0;
 }
 
-static int open_simulated(void *arg)
-{
-	return wh_pool_open(NULL, arg);
-}
-
-static void simulated_worlds_have_no_processes(void **state)
-{
-	struct wh_executor *executor = NULL;
-	struct wh_sim_report report = { 0 };
-	const struct wh_sim_opts opts = { .ret_report = &report };
-
-	(void)state;
-	wh_sim_run(1, open_simulated, &executor, &opts);
-	assert_int_equal(report.result, -EOPNOTSUPP);
-	assert_null(executor);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,12 +420,12 @@ int main(void)
 		task_test(tasks_of_two_loops_share_a_pool, .loops = 2),
 		task_test(map_works_over_processes),
 		task_test(memory_is_handed_over_both_ways),
+		task_test(descriptor_without_room_for_it_is_emfile),
 		task_test(workers_have_none_of_our_descriptors),
 		task_test(pool_without_jobs_can_be_closed),
 		task_test(closing_waits_for_jobs),
 		task_test(options_out_of_range_are_refused),
 		task_test(open_cancelled),
-		cmocka_unit_test(simulated_worlds_have_no_processes),
 	};
 
 	wh_jobs_main();

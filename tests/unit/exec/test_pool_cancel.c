@@ -121,6 +121,48 @@ static int killed_job_takes_no_other_along(void *arg)
 	return 0;
 }
 
+/* The first ends while nobody listens, and is to be killed when the second runs already. */
+static int kill_of_a_job_that_has_ended_hits_no_other(void *arg)
+{
+	enum { JOBS = 3 };
+	struct wh_executor *executor = open_pool(&(struct wh_pool_opts){ .processes = 1 });
+	struct offload jobs[JOBS];
+	struct wh_task *first;
+	struct wh_pool_stats stats;
+	struct wh_scope scope;
+	struct gate gates[JOBS];
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	for (int i = 0; i < JOBS; i++) {
+		gate_open(&gates[i]);
+		jobs[i] = (struct offload){ .executor = executor,
+					    .call = gate_call(&gates[i]),
+					    .kill = i == 0 };
+		check_int(wh_spawn(&scope, run_offload, &jobs[i],
+				   .ret_task = i == 0 ? &first : NULL),
+			  0);
+	}
+	next_turn();
+	gate_await(&gates[0]);
+	gate_let_through(&gates[0]);
+	gate_await(&gates[1]);
+	wh_task_cancel(first);
+	check_int(wh_task_join(first, NULL), 0);
+	for (int i = 1; i < JOBS; i++)
+		gate_let_through(&gates[i]);
+	check_int(wh_scope_close(&scope), 0);
+	for (int i = 0; i < JOBS; i++) {
+		check_int(jobs[i].r, 0);
+		check_int(jobs[i].result, 7);
+		gate_close(&gates[i]);
+	}
+	wh_pool_stats(executor, &stats);
+	check_int(stats.killed + stats.died, 0);
+	wh_executor_close(executor);
+	return 0;
+}
+
 /* One real millisecond passes: the processes are real. */
 static int deadline_ends_a_running_job_if_asked_to(void *arg)
 {
@@ -226,6 +268,7 @@ int main(void)
 		task_test(cancelled_jobs_that_wait_are_never_begun),
 		task_test(running_job_is_waited_for_unless_it_is_to_be_killed),
 		task_test(killed_job_takes_no_other_along),
+		task_test(kill_of_a_job_that_has_ended_hits_no_other),
 		task_test(deadline_ends_a_running_job_if_asked_to),
 		task_test(cancelling_in_bulk_stalls_nobody),
 		task_test(idle_worker_takes_jobs_over),

@@ -314,22 +314,25 @@ static int idle_pool_survives_the_death_of_everything(void *arg)
 
 /* A thousand under load */
 
-enum { KILLS = 1000, CROWD = 64 };
+/* IN_A_ROW: without a job done in between; more would be replaced after ever longer pauses. */
+enum { KILLS = 1000, CROWD = 64, IN_A_ROW = 6 };
 
 struct siege {
 	struct wh_executor *executor;
 	struct tally tally;
 	bool over;
-	uint32_t next;
+	uint32_t besieged; /* tasks that have begun */
 	uint64_t done, lost;
 };
 
 static int besieged(void *arg)
 {
 	struct siege *siege = arg;
+	const uint32_t mine = siege->besieged++;
 
 	while (!siege->over) {
-		const struct tally_args args = { .index = siege->next++ % TALLY_COUNTS };
+		/* Nobody else counts there, however long this job is on its way. */
+		const struct tally_args args = { .index = mine };
 		struct wh_call call = tally_call(&siege->tally, &args);
 		uint32_t before = siege->tally.counts[args.index];
 		int result = -1;
@@ -337,7 +340,6 @@ static int besieged(void *arg)
 		uint32_t times = siege->tally.counts[args.index] - before;
 
 		if (r == 0) {
-			/* Nobody else counts there meanwhile: there are many counters. */
 			check_int(times, 1);
 			check_int(result, args.index);
 			siege->done++;
@@ -364,14 +366,20 @@ static int besiege(void *arg)
 {
 	struct siege *siege = arg;
 	pid_t killed[KILLS];
+	uint64_t done = 0;
 
-	for (int kills = 0; kills < KILLS; next_turn()) {
+	for (int kills = 0, in_a_row = 0; kills < KILLS; next_turn()) {
 		pid_t pids[2];
 		unsigned count = wh_pool_pids(siege->executor, pids, 2);
 
-		for (unsigned i = 0; i < count && kills < KILLS; i++)
-			if (!is_among(pids[i], killed, kills) && kill(pids[i], SIGKILL) == 0)
+		if (siege->done != done)
+			in_a_row = 0;
+		done = siege->done;
+		for (unsigned i = 0; i < count && kills < KILLS && in_a_row < IN_A_ROW; i++)
+			if (!is_among(pids[i], killed, kills) && kill(pids[i], SIGKILL) == 0) {
 				killed[kills++] = pids[i];
+				in_a_row++;
+			}
 	}
 	siege->over = true;
 	return 0;

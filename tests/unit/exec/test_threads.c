@@ -292,6 +292,56 @@ static int running_job_is_waited_for_and_its_result_delivered(void *arg)
 	return 0;
 }
 
+/* The job has ended, but its task has not run since. */
+static int task_cancelled_after_the_executor_was_closed_gets_its_result(void *arg)
+{
+	struct wh_executor *executor = open_executor(1, 0);
+	struct offload job = { executor, return_arg, (void *)7, -1, -1 };
+	struct wh_scope scope;
+
+	(void)arg;
+	wh_scope_open(&scope, NULL);
+	check_int(wh_spawn(&scope, offload, &job), 0);
+	next_turn();
+	wh_executor_close(executor);
+	wh_scope_cancel(&scope);
+	check_int(wh_scope_close(&scope), -ECANCELED);
+	check_int(job.r, 0);
+	check_int(job.result, 7);
+	return 0;
+}
+
+static int offload_blocking(void *arg)
+{
+	return wh_offload_blocking(arg, return_arg, NULL, NULL);
+}
+
+/* Threads leave at once when they find no work, and others are started by those that do. */
+static int lane_can_be_closed_while_its_threads_come_and_go(void *arg)
+{
+	const struct wh_executor_opts opts = { .threads = 1,
+					       .blocking_max = 8,
+					       .blocking_idle_ns = 1 };
+
+	(void)arg;
+	for (int round = 0; round < 100; round++) {
+		struct wh_executor *executor;
+		struct wh_scope scope;
+
+		check_int(wh_executor_open(&opts, &executor), 0);
+		wh_scope_open(&scope, NULL);
+		for (int i = 0; i < 3 * (int)opts.blocking_max; i++) {
+			check_int(wh_spawn(&scope, offload_blocking, executor), 0);
+			if (i % 8 == round % 8)
+				next_turn();
+		}
+		check_int(wh_yield(), 0);
+		wh_executor_close(executor);
+		check_int(wh_scope_close(&scope), 0);
+	}
+	return 0;
+}
+
 /* One real millisecond passes: the threads are real, and the job before it waits for its gate. */
 static int deadline_ends_waiting_in_the_queue(void *arg)
 {
@@ -457,6 +507,8 @@ int main(void)
 		task_test(cancelled_job_in_line_never_runs),
 		task_test(places_of_cancelled_jobs_are_free_again),
 		task_test(running_job_is_waited_for_and_its_result_delivered),
+		task_test(task_cancelled_after_the_executor_was_closed_gets_its_result),
+		task_test(lane_can_be_closed_while_its_threads_come_and_go),
 		task_test(deadline_ends_waiting_in_the_queue),
 		task_test(cancellation_that_races_the_start_is_all_or_nothing),
 		task_test(tasks_of_two_loops_share_an_executor, .loops = 2),

@@ -67,34 +67,68 @@ static int accept_waits_for_descriptors_without_spinning(void *arg)
 	return 0;
 }
 
-static int accept_canceled(void *arg)
+struct vain {
+	struct wh_listener *listener;
+	int r;
+};
+
+static int accept_in_vain(void *arg)
 {
+	struct vain *vain = arg;
 	struct wh_sock *sock;
 
-	check_int(wh_accept(arg, &sock), -ECANCELED);
+	vain->r = wh_accept(vain->listener, &sock);
 	return 0;
+}
+
+/* What comes of an accept that waits for descriptors while `interrupt` happens. */
+static int interrupted_accept(void (*interrupt)(struct wh_scope *scope, struct vain *vain))
+{
+	struct wh_addr addr;
+	struct vain vain = { tcp_listener(&addr), 0 };
+	struct wh_sock *client = connected(&addr);
+	struct wh_scope scope;
+	uint64_t turns;
+
+	/* The listener's and the client's. */
+	check_int(wh_sim_set_fds_max(0, 2), 0);
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_in_vain, &vain);
+	while (backoffs(&turns) == 0)
+		check_int(wh_sleep(WH_MS), 0);
+	interrupt(&scope, &vain);
+	wh_scope_close(&scope);
+	check_int(wh_sim_set_fds_max(0, 0), 0);
+	wh_sock_close(client);
+	wh_listener_close(vain.listener);
+	return vain.r;
+}
+
+static void by_cancelling(struct wh_scope *scope, struct vain *vain)
+{
+	(void)vain;
+	wh_scope_cancel(scope);
 }
 
 static int an_accept_that_waits_for_descriptors_can_be_cancelled(void *arg)
 {
-	struct wh_addr addr;
-	struct wh_listener *listener = tcp_listener(&addr);
-	struct wh_scope scope;
-	struct wh_sock *client = connected(&addr);
-	uint64_t turns;
-
 	(void)arg;
-	/* The listener's and the client's. */
-	check_int(wh_sim_set_fds_max(0, 2), 0);
-	wh_scope_open(&scope, NULL);
-	wh_spawn(&scope, accept_canceled, listener);
-	while (backoffs(&turns) == 0)
-		check_int(wh_sleep(WH_MS), 0);
-	wh_scope_cancel(&scope);
-	check_int(wh_scope_close(&scope), -ECANCELED);
+	check_int(interrupted_accept(by_cancelling), -ECANCELED);
+	return 0;
+}
+
+static void by_stopping(struct wh_scope *scope, struct vain *vain)
+{
+	(void)scope;
+	wh_listener_stop(vain->listener);
 	check_int(wh_sim_set_fds_max(0, 0), 0);
-	wh_sock_close(client);
-	wh_listener_close(listener);
+}
+
+/* And does not begin anew: the connection is another's. */
+static int an_accept_that_waits_for_descriptors_ends_when_stopped(void *arg)
+{
+	(void)arg;
+	check_int(interrupted_accept(by_stopping), -ESHUTDOWN);
 	return 0;
 }
 
@@ -298,6 +332,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		sim_test(accept_waits_for_descriptors_without_spinning),
 		sim_test(an_accept_that_waits_for_descriptors_can_be_cancelled,
+			 .opts.faults = SIM_HIDDEN),
+		sim_test(an_accept_that_waits_for_descriptors_ends_when_stopped,
 			 .opts.faults = SIM_HIDDEN),
 		sim_test(connect_without_descriptors_is_emfile, .opts.faults = SIM_HIDDEN),
 		sim_test(serve_ends_after_its_connections, .opts.faults = SIM_HIDDEN),

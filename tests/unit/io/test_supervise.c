@@ -35,6 +35,37 @@ static int work_until_retired(void *arg)
 	return r;
 }
 
+static int accept_until_stopped(void *listener)
+{
+	struct wh_sock *sock;
+	int r;
+
+	while ((r = wh_accept(listener, &sock)) == 0)
+		wh_sock_close(sock);
+	return r == -ESHUTDOWN ? 0 : r;
+}
+
+/* Accepts by itself, and has its listener for longer than it accepts. */
+static int work_by_itself(void *arg)
+{
+	struct wh_listener *listener;
+	struct wh_scope scope;
+	int r = wh_supervised_listener(0, &listener);
+
+	(void)arg;
+	if (r == 0)
+		r = wh_supervised_ready();
+	if (r < 0)
+		return r;
+	wh_scope_open(&scope, NULL);
+	wh_spawn(&scope, accept_until_stopped, listener);
+	r = wh_scope_close(&scope);
+	if (r == 0)
+		wh_fd_poll(wh_listener_fd(listener), POLLIN);
+	wh_listener_close(listener);
+	return r;
+}
+
 static int work_shortly(void *arg)
 {
 	(void)arg;
@@ -106,6 +137,8 @@ static int be_worker(const char *what)
 		return run_worker(work_shortly, NULL);
 	if (strcmp(what, "on") == 0)
 		return run_worker(work_on, NULL);
+	if (strcmp(what, "itself") == 0)
+		return run_worker(work_by_itself, NULL);
 	if (strcmp(what, "look") == 0)
 		return run_looking();
 	return run_worker(work_until_retired, NULL);
@@ -334,6 +367,26 @@ static int successors_begin_after_their_predecessors_retired(void *arg)
 	return 0;
 }
 
+/* The second is how long a successor waits for one that says nothing. */
+static int who_accepts_by_itself_stops_at_once_too(void *arg)
+{
+	uint64_t quickest = UINT64_MAX;
+
+	(void)arg;
+	prepare("itself", 3, WH_SUPERVISE_RESTARTED, 1);
+	trial.asks = 1;
+	check_int(supervise(), -ECANCELED);
+	for (unsigned i = 4; i <= 6; i++) {
+		const struct wh_supervise_event *ready = event(WH_SUPERVISE_READY, i);
+
+		check_int(ready->generation, 2);
+		quickest = ready->life_ns < quickest ? ready->life_ns : quickest;
+	}
+	check(quickest < WH_SEC);
+	check_int(trial.stats.deaths + trial.stats.killed, 0);
+	return 0;
+}
+
 static int who_does_not_retire_is_stopped_and_then_killed(void *arg)
 {
 	const struct wh_supervise_event *ended;
@@ -510,6 +563,7 @@ int main(int argc, char **argv)
 		task_test(short_lives_are_followed_by_longer_and_longer_waits),
 		task_test(who_has_lived_for_long_enough_is_replaced_at_once),
 		task_test(successors_begin_after_their_predecessors_retired),
+		task_test(who_accepts_by_itself_stops_at_once_too),
 		task_test(who_does_not_retire_is_stopped_and_then_killed),
 		task_test(a_successor_that_does_not_get_ready_changes_nothing),
 		task_test(workers_find_what_was_handed_over),
