@@ -1,6 +1,6 @@
-# What jobs read and write, and what is shown meanwhile: compressed and changing files, full disks,
-# progress. Included by tests/CMakeLists.txt, whose functions and directory it uses.
-foreach(script decompress full_disk progress)
+# What jobs read and write, and what is shown meanwhile: compressed and changing files, broken and
+# full disks, progress. Included by tests/CMakeLists.txt, whose functions and directory it uses.
+foreach(script broken_disk decompress full_disk progress)
 	whorl_script_test(${script} integration/test_${script}.py LABELS integration)
 endforeach()
 foreach(test changing packed)

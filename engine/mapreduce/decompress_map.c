@@ -8,8 +8,6 @@
 #include "mapreduce/decompress_map.h"
 
 #include <errno.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 /* Decoded at a time of what follows the last frame: of that only the end of a record is wanted. */
 enum { BEYOND_BYTES = 4096 };
@@ -93,40 +91,6 @@ int whi_packed_map(struct whi_packed *packed, struct whi_mapper *mapper, bool eo
 		if (filled == WHI_UNPACK_HUNGRY)
 			return WHI_PACKED_HUNGRY;
 	}
-}
-
-static int map_fd(struct whi_packed *packed, struct whi_mapper *mapper, int fd)
-{
-	struct whi_buffer *raw = &packed->raw;
-	int r = WHI_PACKED_HUNGRY;
-
-	while (r == WHI_PACKED_HUNGRY) {
-		struct iovec iov = { raw->data + raw->len, raw->room - raw->len };
-		uint64_t began = whi_step_begin(packed->times);
-		ssize_t n = preadv2(fd, &iov, 1, (off_t)whi_packed_next(packed), RWF_NOWAIT);
-
-		whi_step_end(packed->times, WHI_STEP_READ, began);
-
-		if (n < 0)
-			return WHI_NOT_CACHED;
-		raw->len += (size_t)n;
-		r = whi_packed_map(packed, mapper, n == 0);
-	}
-	return r;
-}
-
-int whi_packed_map_cached(struct whi_packed *packed, struct whi_mapper *mapper)
-{
-	int fd = whi_open_cached(packed->source.path);
-	int r;
-
-	if (fd < 0)
-		return WHI_NOT_CACHED;
-	r = whi_source_is_replaced(&packed->source, fd) ? 0 : map_fd(packed, mapper, fd);
-	if (r == 0)
-		whi_source_check_length(&packed->source, fd);
-	close(fd);
-	return r;
 }
 
 uint64_t whi_packed_progress(struct whi_packed *packed)

@@ -42,10 +42,6 @@ static inline uint64_t whi_packed_next(const struct whi_packed *packed)
  * before the damage has been mapped; or an error as whi_source_map. */
 int whi_packed_map(struct whi_packed *packed, struct whi_mapper *mapper, bool eof);
 
-/* The same from the page cache, as whi_source_map_cached. Returns 0, WHI_NOT_CACHED,
- * WHI_PACKED_DAMAGED, or an error. */
-int whi_packed_map_cached(struct whi_packed *packed, struct whi_mapper *mapper);
-
 /* Decode to packed->out until it is full, without mapping. Returns as whi_unpack_run. */
 int whi_packed_fill(struct whi_packed *packed, struct whi_buffer *out, bool eof);
 

@@ -119,8 +119,7 @@ static int map_area(void *arg)
 
 /* Read what follows the bytes in `buf`. Returns 0, WHI_NOT_CACHED if that cannot be done directly,
  * or why the task is to end. */
-static int read_area(struct whi_direct *direct, struct whi_file *of, struct wh_file *file,
-		     size_t align)
+static int read_area(struct whi_direct *direct, struct wh_file *file, size_t align)
 {
 	struct whi_source *source = direct->source;
 	uint64_t want = source->pos + direct->buf.len, begin = want / align * align;
@@ -136,15 +135,16 @@ static int read_area(struct whi_direct *direct, struct whi_file *of, struct wh_f
 	if (n == -EINVAL)
 		return WHI_NOT_CACHED;
 	if (n < 0)
-		whi_mr_file_failed(direct->mr, of, (int)n);
+		source->error = (int)n;
 	direct->got_begin = (size_t)(want - begin);
 	direct->eof = n <= (ssize_t)direct->got_begin;
 	direct->got_len = direct->eof ? 0 : (size_t)n - direct->got_begin;
+	direct->eof |= whi_source_ends(source, wh_file_fd(file), want + direct->got_len);
 	direct->mr->stats.bytes_direct += direct->got_len;
 	return 0;
 }
 
-static int map_opened(struct whi_direct *direct, struct whi_file *of, struct wh_file *file)
+static int map_opened(struct whi_direct *direct, struct wh_file *file)
 {
 	size_t align = alignment_of(file);
 	int r = 0;
@@ -155,15 +155,14 @@ static int map_opened(struct whi_direct *direct, struct whi_file *of, struct wh_
 		r = make_memory(direct);
 	direct->buf.len = 0;
 	while (r == 0 && !direct->source->done) {
-		r = read_area(direct, of, file, align);
+		r = read_area(direct, file, align);
 		if (r == 0)
 			r = whi_mr_offload(direct->mr, map_area, direct);
 	}
 	return r;
 }
 
-int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_file *file,
-		   struct whi_source *source)
+int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_source *source)
 {
 	struct wh_file *opened;
 	int r = wh_file_open(source->path, O_RDONLY | O_NOCTTY | O_NONBLOCK | O_DIRECT, 0, &opened);
@@ -173,7 +172,7 @@ int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_file
 	direct->mr = mr;
 	direct->source = source;
 	if (!whi_source_is_replaced(source, wh_file_fd(opened)))
-		r = map_opened(direct, file, opened);
+		r = map_opened(direct, opened);
 	if (r == 0)
 		whi_source_check_length(source, wh_file_fd(opened));
 	wh_file_close(opened);

@@ -9,7 +9,6 @@
 
 #include "mapreduce/source.h"
 
-struct whi_file;
 struct whi_mr;
 
 enum { WHI_DIRECT_READERS = 8 }; /* more than usual: so many reads are with the device */
@@ -26,9 +25,8 @@ struct whi_direct {
 	bool eof;
 };
 
-/* Map `source`, a part of `file`, from where it is. Suspends. Returns 0 at its end,
- * WHI_NOT_CACHED if the file cannot be read in this way: then the source is to be gone on with in
- * another one; or an error as whi_source_map. What fails in reading is told to the job. */
-int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_file *file,
-		   struct whi_source *source);
+/* Map `source`, a part of a file, from where it is. Suspends. Returns 0 at its end, WHI_NOT_CACHED
+ * if the file cannot be read in this way: then the source is to be gone on with in another one; or
+ * an error as whi_source_map. */
+int whi_direct_map(struct whi_direct *direct, struct whi_mr *mr, struct whi_source *source);
 void whi_direct_fini(struct whi_direct *direct);

@@ -23,6 +23,39 @@ __attribute__((noinline)) int wh_mr_emit_number_now(struct wh_mr_emitter *emitte
 	return whi_numbers_add(emitter->numbers, key_len ? key : "", key_len, number);
 }
 
+static int emit_each(struct wh_mr_emitter *emitter, const struct wh_mr_bytes *keys,
+		     const uint64_t *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		int r = wh_mr_emit_number(emitter, keys[i].data, keys[i].len,
+					  numbers ? numbers[i] : 1);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int wh_mr_emit_numbers(struct wh_mr_emitter *emitter, const struct wh_mr_bytes *keys,
+		       const uint64_t *numbers, size_t count)
+{
+	if (emitter->mode != WHI_EMIT_MAP || !emitter->numbers)
+		return -EINVAL;
+	while (count) {
+		size_t some = count < WHI_NUMBERS_KEYS ? count : WHI_NUMBERS_KEYS;
+		int r = 0;
+
+		if (!whi_numbers_add_all(emitter->numbers, keys, numbers, some))
+			r = emit_each(emitter, keys, numbers, some);
+		if (r < 0)
+			return r;
+		keys += some;
+		numbers += numbers ? some : 0;
+		count -= some;
+	}
+	return emitter->numbers->front->error;
+}
+
 int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes text)
 {
 	if (emitter->mode != WHI_EMIT_MAP || !emitter->numbers)
@@ -32,10 +65,20 @@ int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes text)
 
 void wh_mr_origin(const struct wh_mr_emitter *emitter, struct wh_mr_origin *ret)
 {
-	const uint8_t *at = emitter->rewritten ? emitter->rewritten : emitter->record;
+	wh_mr_origin_of(emitter, emitter->record, ret);
+}
+
+void wh_mr_origin_of(const struct wh_mr_emitter *emitter, const void *at, struct wh_mr_origin *ret)
+{
+	const uint8_t *from = emitter->rewritten ? emitter->rewritten : at;
 
 	*ret = emitter->origin;
-	ret->offset += (uint64_t)(at - emitter->block);
+	ret->offset += (uint64_t)(from - emitter->block);
+}
+
+bool wh_mr_stopped(const struct wh_mr_emitter *emitter)
+{
+	return atomic_load_explicit(emitter->stop, memory_order_relaxed);
 }
 
 /* Combine one open block of the writer. What comes out is in the open block that follows it, and in

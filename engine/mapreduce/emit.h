@@ -26,7 +26,7 @@ struct wh_mr_emitter {
 	/* Of what is being mapped. */
 	struct wh_mr_origin origin; /* of the block that holds the record */
 	const uint8_t *block;
-	const uint8_t *record;
+	const uint8_t *record;	  /* of several, the first */
 	const uint8_t *rewritten; /* NULL, or the bytes of the block that became what is mapped */
 	struct whi_whole *whole;  /* the file that is the record, of WH_MR_FILES */
 };

@@ -44,7 +44,8 @@ void whi_mr_explain_skew(struct whi_mr *mr)
 	skew->rows_median = spread.median;
 	skew->rows_max = spread.max;
 	for (unsigned part = 0; part < WHI_PARTS; part++)
-		bytes[part] = run_bytes(&mr->runs[part]) + whi_part_used(&mr->store->parts[part]);
+		bytes[part] = mr->part_bytes[part] ? mr->part_bytes[part]
+						   : run_bytes(&mr->runs[part]);
 	spread = spread_of(bytes);
 	skew->bytes_min = spread.min;
 	skew->bytes_median = spread.median;

@@ -1,6 +1,6 @@
 /* Owns what comes after the map: what mappers still hold goes to the partitions, their keys are
- * reduced, and the rows are put out: in slices if all are in memory, else, or where only a few of
- * the first ones are wanted, by a merge of runs. Each phase ends before the next one begins. */
+ * reduced, and the rows are put out in slices, or, where only a few of the first ones are wanted,
+ * by a merge of runs. Each phase ends before the next one begins. */
 #include <errno.h>
 #include <string.h>
 #include <whorl/task.h>
@@ -10,7 +10,6 @@
 
 enum {
 	SLICE_ROWS = 8192, /* at least, so that beginning with a slice is little beside it */
-	FEW = 16,	   /* one of so many rows is */
 };
 
 /* On a worker: flush mappers as long as there are some. */
@@ -32,14 +31,34 @@ static uint64_t rows_wanted(const struct whi_mr *mr)
 	return mr->stats.keys < most ? mr->stats.keys : most;
 }
 
-static struct whi_pass pass_of(struct whi_mr *mr)
+/* Whether so few of about so many rows are wanted that the others are not worth moving. */
+static bool wants_few(const struct whi_mr *mr, uint64_t rows)
 {
-	return (struct whi_pass){
-		.store = mr->store,
-		.spill = &mr->spill,
-		.job = mr->job,
-	};
+	return mr->job->rows_max > 0 && mr->job->rows_max <= rows / WHI_PASS_FEW;
 }
+
+/* How rows will go out, as far as that is known before they are reduced. */
+static int begin_reduce(struct whi_mr *mr)
+{
+	struct whi_slices *slices;
+	int r = whi_slices_new(mr->job, mr->store, &slices);
+
+	if (r < 0)
+		return r;
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		slices->rows_on_disk += mr->store->parts[part].spilled.records;
+	slices->bytes_expected = mr->stats.spill.memory_held;
+	mr->slices = slices;
+	/* Without anything on disk it is not known yet how many rows there are. */
+	if (slices->rows_on_disk)
+		mr->deals = !wants_few(mr, slices->rows_on_disk);
+	else
+		mr->deals = !mr->job->rows_max;
+	atomic_store(&mr->next_part, 0);
+	return 0;
+}
+
+/* Partitions */
 
 /* The next of `count` things that workers take one by one. False: there is none left. */
 static bool take_next(struct whi_mr *mr, unsigned count, unsigned *ret)
@@ -48,21 +67,42 @@ static bool take_next(struct whi_mr *mr, unsigned count, unsigned *ret)
 	return *ret < count;
 }
 
-/* On a worker: reduce partitions as long as there are some. */
-static int reduce_parts(void *arg)
+/* Go on with partitions as long as there are some. */
+static int reduce_with(struct whi_mr *mr, struct whi_pass *pass)
 {
-	struct whi_mr *mr = arg;
-	struct whi_pass pass = pass_of(mr);
 	unsigned part;
 	int r = 0;
 
 	while (r == 0 && take_next(mr, WHI_PARTS, &part)) {
-		if (atomic_load(&mr->stop))
-			return -ECANCELED;
-		r = whi_pass_reduce(&pass, part, &mr->runs[part]);
-		mr->part_rows[part] = pass.rows;
+		r = atomic_load(&mr->stop) ? -ECANCELED
+					   : whi_pass_reduce(pass, part, &mr->runs[part]);
+		mr->part_rows[part] = pass->rows;
+		mr->part_bytes[part] = pass->bytes;
 		atomic_fetch_add_explicit(&mr->phase_done, 1, memory_order_relaxed);
 	}
+	return r;
+}
+
+/* On a worker: reduce partitions. */
+static int reduce_parts(void *arg)
+{
+	struct whi_mr *mr = arg;
+	struct whi_pass pass = {
+		.store = mr->store,
+		.spill = &mr->spill,
+		.job = mr->job,
+		.keeps = !mr->deals || !mr->slices->rows_on_disk,
+		.pool = { .room = mr->store->block_room, .most = mr->store->pool_most },
+	};
+	int r;
+
+	if (mr->deals)
+		pass.dealer = whi_dealer_new(mr->slices, &mr->stop);
+	r = mr->deals && !pass.dealer ? -ENOMEM : reduce_with(mr, &pass);
+	if (r == 0 && pass.dealer)
+		r = whi_dealer_end(pass.dealer);
+	whi_dealer_free(pass.dealer);
+	whi_pool_fini(&pass.pool);
 	return r;
 }
 
@@ -72,12 +112,12 @@ static int reduce_parts(void *arg)
 static int sort_parts(void *arg)
 {
 	struct whi_mr *mr = arg;
-	struct whi_pass pass = pass_of(mr);
+	struct whi_pass pass = { .store = mr->store, .spill = &mr->spill, .job = mr->job };
 	unsigned part;
 	int r = 0;
 
 	while (r == 0 && take_next(mr, WHI_PARTS, &part))
-		r = whi_pass_sort(&pass, part, &mr->runs[part]);
+		r = whi_pass_out(&pass, part, &mr->runs[part]);
 	return r;
 }
 
@@ -103,7 +143,7 @@ static int merge_runs(void *arg)
 	int r = gather_runs(mr, &all);
 
 	if (r == 0)
-		r = whi_runs_output(all.items, all.count, &mr->output);
+		r = whi_runs_output(all.items, all.count, rows_wanted(mr), &mr->output);
 	whi_runs_fini(&all);
 	mr->stats.merge_ns = wh_now_ns() - start - mr->output.write_ns - mr->output.format_ns;
 	return r;
@@ -124,21 +164,20 @@ static int output_runs(struct whi_mr *mr)
 static int deal_parts(void *arg)
 {
 	struct whi_mr *mr = arg;
-	struct whi_writer *writer = whi_alloc(sizeof(*writer));
+	struct whi_dealer *dealer = whi_dealer_new(mr->slices, &mr->stop);
 	uint64_t start = wh_now_ns();
 	unsigned part;
 	int r = 0;
 
-	if (!writer)
+	if (!dealer)
 		return -ENOMEM;
-	whi_writer_init(writer, mr->slices->to);
 	while (r == 0 && take_next(mr, WHI_PARTS, &part)) {
-		r = whi_slices_deal(mr->slices, writer, &mr->store->parts[part], &mr->stop);
+		r = whi_dealer_deal(dealer, &mr->store->parts[part]);
 		whi_part_forget(mr->store, &mr->store->parts[part]);
 	}
-	whi_writer_flush(writer);
-	whi_writer_fini(writer);
-	whi_free(writer);
+	if (r == 0)
+		r = whi_dealer_end(dealer);
+	whi_dealer_free(dealer);
 	atomic_fetch_add(&mr->deal_ns, wh_now_ns() - start);
 	return r;
 }
@@ -147,46 +186,62 @@ static unsigned choose_count(const struct whi_mr *mr)
 {
 	uint64_t count = mr->stats.keys / SLICE_ROWS + 1;
 
-	return count < WHI_SLICES_MAX ? (unsigned)count : WHI_SLICES_MAX;
+	return count < WHI_PARTS ? (unsigned)count : WHI_PARTS;
 }
 
 /* On a worker. */
-static int make_slices(void *arg)
+static int choose_slices(void *arg)
 {
 	struct whi_mr *mr = arg;
 
-	return whi_slices_new(mr->job, mr->store, choose_count(mr), &mr->slices);
+	return whi_slices_choose(mr->slices, mr->store->parts, WHI_PARTS, choose_count(mr));
 }
 
-/* Rows that need no order stay where they are: their partitions are the slices. */
-static bool is_dealt(const struct whi_mr *mr)
+/* On a worker: as long as there are some that are wanted. */
+static int sort_large(void *arg)
 {
-	const struct wh_mr_job *job = mr->job;
+	struct whi_mr *mr = arg;
+	unsigned number;
+	int r = 0;
 
-	return job->order != WH_MR_UNORDERED && (job->output || job->format);
+	while (r == 0 && take_next(mr, mr->slice_count, &number) &&
+	       mr->slice_begins[number] < rows_wanted(mr))
+		r = whi_slices_sort_large(mr->slices, number);
+	return r;
 }
 
-static struct whi_qnode *take_blocks(struct whi_mr *mr, unsigned slice)
+static int take_blocks(struct whi_mr *mr, unsigned slice, struct whi_qnode **ret)
 {
-	struct whi_qnode *blocks;
-
-	if (mr->slices)
-		return whi_slices_take(mr->slices, slice);
-	blocks = whi_part_take_blocks(&mr->store->parts[slice]);
+	if (mr->slices->count)
+		return whi_slices_take(mr->slices, slice, ret);
+	*ret = whi_part_take_blocks(&mr->store->parts[slice]);
 	whi_part_forget(mr->store, &mr->store->parts[slice]);
-	return blocks;
+	return 0;
+}
+
+static int init_slice(struct whi_mr *mr, unsigned number, struct whi_slice *slice)
+{
+	const uint64_t rows = mr->slice_begins[number + 1] - mr->slice_begins[number];
+	const uint64_t most = rows_wanted(mr) - mr->slice_begins[number];
+	struct whi_qnode *blocks = NULL;
+	int r = 0;
+
+	*slice = (struct whi_slice){ .runs = NULL };
+	if (mr->slices->count)
+		slice->runs = whi_slices_runs(mr->slices, number);
+	if (!slice->runs)
+		r = take_blocks(mr, number, &blocks);
+	if (r == 0 && !slice->runs)
+		r = whi_slice_init(slice, mr->job, blocks, rows);
+	slice->wanted = rows < most ? rows : most;
+	return r;
 }
 
 static int put_slice(struct whi_mr *mr, unsigned number)
 {
-	const uint64_t before = mr->slice_begins[number], most = rows_wanted(mr);
 	struct whi_slice slice;
-	int r = whi_slice_init(&slice, mr->job, take_blocks(mr, number),
-			       mr->slice_begins[number + 1] - before);
+	int r = init_slice(mr, number, &slice);
 
-	slice.wanted = slice.rows.count;
-	if (most - before < slice.wanted)
-		slice.wanted = most - before;
 	slice.text = whi_turns_text(&mr->turns);
 	if (r == 0)
 		r = whi_slice_make(&slice, &mr->output);
@@ -210,42 +265,62 @@ static int put_slices(void *arg)
 
 static void begin_slices(struct whi_mr *mr)
 {
-	mr->slice_count = mr->slices ? mr->slices->count : WHI_PARTS;
+	const struct whi_slices *slices = mr->slices;
+
+	mr->slice_count = slices->count ? slices->count : WHI_PARTS;
 	for (unsigned i = 0; i < mr->slice_count; i++)
-		mr->slice_begins[i + 1] = mr->slice_begins[i] + (mr->slices
-									 ? mr->slices->row_counts[i]
-									 : mr->part_rows[i]);
+		mr->slice_begins[i + 1] = mr->slice_begins[i] +
+					  (slices->count ? whi_slices_rows(slices, i)
+							 : mr->part_rows[i]);
+}
+
+/* Rows that need no order stay where they are: their partitions are the slices. */
+static bool is_dealt(const struct whi_mr *mr)
+{
+	const struct wh_mr_job *job = mr->job;
+
+	return mr->slices->count || (job->order != WH_MR_UNORDERED && (job->output || job->format));
+}
+
+static int deal_rest(struct whi_mr *mr)
+{
+	int r = mr->slices->count ? 0 : whi_mr_offload(mr, choose_slices, mr);
+
 	atomic_store(&mr->next_part, 0);
+	if (r == 0)
+		r = whi_mr_on_workers(mr, deal_parts);
+	mr->stats.merge_ns = atomic_load(&mr->deal_ns);
+	return r;
 }
 
 static int output_slices(struct whi_mr *mr)
 {
-	int r = 0;
+	int r = is_dealt(mr) ? deal_rest(mr) : 0;
 
-	atomic_store(&mr->next_part, 0);
-	if (is_dealt(mr))
-		r = whi_mr_offload(mr, make_slices, mr);
-	if (r == 0 && mr->slices)
-		r = whi_mr_on_workers(mr, deal_parts);
 	if (r < 0)
 		return r;
 	begin_slices(mr);
-	mr->stats.merge_ns = atomic_load(&mr->deal_ns);
-	r = whi_turns_init(&mr->turns, &mr->output, mr->workers);
+	atomic_store(&mr->next_part, 0);
+	if (mr->slices->spills)
+		r = whi_mr_on_workers(mr, sort_large);
+	if (r == 0)
+		r = whi_turns_init(&mr->turns, &mr->output, mr->workers);
 	if (r < 0)
 		return r;
+	atomic_store(&mr->next_part, 0);
 	r = whi_mr_on_workers(mr, put_slices);
 	whi_turns_fini(&mr->turns);
 	return r;
 }
 
-/* Whether all rows are in memory, and so many of them wanted that they are worth moving. */
+/* Whether no partition is sorted already, and enough rows are wanted that they are worth moving. */
 static bool in_slices(const struct whi_mr *mr)
 {
 	for (unsigned part = 0; part < WHI_PARTS; part++)
 		if (mr->runs[part].count)
 			return false;
-	return !is_dealt(mr) || rows_wanted(mr) > mr->stats.keys / FEW;
+	return mr->slices->count || mr->job->order == WH_MR_UNORDERED ||
+	       !wants_few(mr, mr->stats.keys);
 }
 
 static int output_all(struct whi_mr *mr)
@@ -366,6 +441,8 @@ static int run_phases(struct whi_mr *mr)
 	mr->stats.spill.memory_held = (uint64_t)atomic_load(&mr->spill.budget.held);
 	if (r == 0)
 		r = whi_resume_unite(mr);
+	if (r == 0)
+		r = begin_reduce(mr);
 	if (r == 0)
 		r = whi_mr_on_workers(mr, reduce_parts);
 	if (r < 0)

@@ -18,7 +18,8 @@ enum {
 	WHI_REGION_BYTES = 16 * 1024,
 	WHI_REGION_WORDS = WHI_REGION_BYTES / 2, /* a word and a separator each */
 	WHI_REGION_LONGS = WHI_REGION_BYTES / (WHI_SHORT_MAX + 1) + 1,
-	WHI_REGION_SLACK = 64,	   /* a kernel may write so many items past the last one */
+	WHI_REGION_SLACK = 64, /* a kernel may write so many items past the last one */
+	WHI_REGION_BORDERS = WHI_REGION_BYTES + WHI_REGION_SLACK,
 	WHI_FRONT_LONG_MAX = 1024, /* longer keys are not looked for */
 	WHI_FRONT_INDEX_BITS = 17, /* the top ones of a hash are its place in the index */
 };
@@ -71,7 +72,7 @@ struct whi_front {
 	uint32_t long_hashes[WHI_REGION_LONGS];
 	uint16_t ids[WHI_REGION_WORDS + WHI_REGION_SLACK];
 	uint16_t missed[WHI_REGION_WORDS + WHI_REGION_SLACK];
-	uint16_t borders[WHI_REGION_BYTES + WHI_REGION_SLACK];
+	uint16_t borders[WHI_REGION_BORDERS];
 };
 
 /* A table that is flushed to `writer`; `l2_bytes` of cache to stay inside of. Returns NULL when

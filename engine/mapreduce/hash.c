@@ -1,10 +1,11 @@
 /* Owns the secret of the hash.
  *
  * 1. It is there before main, and changes only in processes that map for another one, before they
- *    hash anything of that.
+ *    hash anything of that, and for a job that another process has begun, while no job hashes.
  * 2. No word of it is zero unless the seed leads there, which nobody can know. */
 #include "mapreduce/hash.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -33,6 +34,10 @@ static const struct whi_hash_secret known = {
 
 struct whi_hash_secret whi_hash_secret;
 static uint64_t seed;
+static bool is_fixed; /* by the user */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned jobs; /* that may be hashing; under `lock` */
 
 /* The next number of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
  * Generators"). */
@@ -67,6 +72,32 @@ uint64_t whi_hash_seed(void)
 	return seed;
 }
 
+void whi_hash_begin(void)
+{
+	pthread_mutex_lock(&lock);
+	jobs++;
+	pthread_mutex_unlock(&lock);
+}
+
+void whi_hash_end(void)
+{
+	pthread_mutex_lock(&lock);
+	jobs--;
+	pthread_mutex_unlock(&lock);
+}
+
+bool whi_hash_go_on(uint64_t from)
+{
+	bool is_seed;
+
+	pthread_mutex_lock(&lock);
+	if (jobs == 1 && !is_fixed)
+		whi_hash_adopt(from);
+	is_seed = seed == from;
+	pthread_mutex_unlock(&lock);
+	return is_seed;
+}
+
 /* Not when a job starts: others may be hashing then. */
 __attribute__((constructor)) static void draw(void)
 {
@@ -74,6 +105,7 @@ __attribute__((constructor)) static void draw(void)
 	uint64_t drawn = 0;
 
 	if (asked && *asked) {
+		is_fixed = true;
 		whi_hash_adopt(strtoull(asked, NULL, 0));
 		return;
 	}

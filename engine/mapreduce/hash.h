@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdalign.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,6 +30,15 @@ uint64_t whi_hash_seed(void);
 /* Take another process's seed: keys that it has hashed will come. 0 is always the same secret.
  * Nobody else hashes meanwhile, and nothing hashed before is kept. */
 void whi_hash_adopt(uint64_t seed);
+
+/* A job begins to hash, or has ended. Any thread. */
+void whi_hash_begin(void);
+void whi_hash_end(void);
+
+/* By a job, before it hashes anything: take the seed that it was begun with by another process.
+ * Returns whether that is the seed now; it is not if another job hashes, or if the user has fixed
+ * the seed. */
+bool whi_hash_go_on(uint64_t seed);
 
 static inline uint64_t whi_hash_mix(uint64_t a, uint64_t b)
 {

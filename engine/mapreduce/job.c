@@ -14,6 +14,7 @@
 
 #include "arch/cpu.h"
 #include "base/alloc.h"
+#include "mapreduce/hash.h"
 
 enum {
 	PROGRESS_NS = 100 * 1000 * 1000,
@@ -487,6 +488,7 @@ static int start_spill(struct whi_mr *mr)
 	mr->store->spill = spill;
 	mr->store->block_room = whi_spill_block_room(spill);
 	mr->store->pool_most = whi_spill_pool_most(spill);
+	mr->store->merge_most = whi_spill_merge_most(spill);
 	mr->shared.l2_bytes = whi_spill_front_bytes(spill, mr->shared.l2_bytes);
 	if (mr->job->tmp_dir)
 		r = whi_spill_file_make(&spill->file);
@@ -532,7 +534,9 @@ int wh_mapreduce(const struct wh_mr_job *job, struct wh_mr_stats *ret)
 	mr = mr_new(job, kernel);
 	if (!mr)
 		return -ENOMEM;
+	whi_hash_begin();
 	r = run_on(mr);
+	whi_hash_end();
 	memcpy(mr->stats.why, mr->why.text, sizeof(mr->stats.why));
 	if (ret)
 		*ret = mr->stats;

@@ -59,8 +59,10 @@ struct whi_mr {
 	struct whi_resume resume;
 	struct whi_runs runs[WHI_PARTS]; /* what partitions have become, but for those in memory */
 	uint64_t part_rows[WHI_PARTS];	 /* before any were left out */
+	uint64_t part_bytes[WHI_PARTS];	 /* of them; 0 if they became runs on disk */
 	struct whi_output output;
-	struct whi_slices *slices; /* NULL: partitions are slices */
+	bool deals;		   /* what leaves memory goes to slices, not to `runs` */
+	struct whi_slices *slices; /* none chosen: partitions are slices */
 	unsigned slice_count;
 	uint64_t slice_begins[WHI_SLICES_MAX + 1]; /* rows before each of them */
 	struct whi_turns turns;

@@ -3,6 +3,7 @@
 #include "mapreduce/mapper.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -15,18 +16,17 @@ static bool is_fused(const struct whi_mapper *mapper)
 {
 	const struct wh_mr_job *job = mapper->shared->job;
 
-	return job->records == WH_MR_WORDS && !job->map &&
+	return job->records == WH_MR_WORDS && !job->map && !job->map_batch &&
 	       (job->value == WH_MR_SUM || job->value == WH_MR_COUNT);
 }
 
-/* What this kind of job needs. The front table also finds words for jobs that do not count. */
+/* What this kind of job needs. */
 static int add_tables(struct whi_mapper *mapper)
 {
 	const struct whi_mapper_job *shared = mapper->shared;
 	const struct wh_mr_job *job = shared->job;
-	bool finds_words = job->records == WH_MR_WORDS && !is_fused(mapper);
 
-	if (job->value != WH_MR_BYTES || finds_words) {
+	if (job->value != WH_MR_BYTES) {
 		mapper->front = whi_front_new(&mapper->writer, shared->l2_bytes);
 		if (!mapper->front)
 			return -ENOMEM;
@@ -37,16 +37,21 @@ static int add_tables(struct whi_mapper *mapper)
 						shared->kernel->name);
 		return mapper->ngrams ? 0 : -ENOMEM;
 	}
-	if (job->value != WH_MR_BYTES && !is_fused(mapper)) {
+	if (is_fused(mapper))
+		return 0;
+	if (job->value != WH_MR_BYTES) {
 		mapper->numbers = whi_numbers_new(mapper->front, shared->kernel, &shared->rule,
 						  job->value, &mapper->emitter.gather);
 		mapper->emitter.numbers = mapper->numbers;
 		if (!mapper->numbers)
 			return -ENOMEM;
 	}
-	if (finds_words)
-		mapper->words = whi_alloc(2 * sizeof(*mapper->words));
-	return finds_words && !mapper->words ? -ENOMEM : 0;
+	mapper->found = whi_alloc(sizeof(*mapper->found));
+	if (!mapper->found)
+		return -ENOMEM;
+	mapper->found->count = 0;
+	mapper->found->bytes = 0;
+	return 0;
 }
 
 struct whi_mapper *whi_mapper_new(const struct whi_mapper_job *shared)
@@ -75,7 +80,7 @@ void whi_mapper_free(struct whi_mapper *mapper)
 		return;
 	whi_ngrams_free(mapper->ngrams);
 	whi_numbers_free(mapper->numbers);
-	whi_free(mapper->words);
+	whi_free(mapper->found);
 	whi_words_text_fini(&mapper->text);
 	whi_front_free(mapper->front);
 	whi_writer_fini(&mapper->writer);
@@ -88,78 +93,167 @@ void whi_mapper_from(struct whi_mapper *mapper, const struct wh_mr_origin *origi
 	mapper->emitter.origin = *origin;
 }
 
-/* Apart, so that the way of every record needs no frame for it. */
-__attribute__((noinline, cold)) static int record_failed(struct whi_mapper *mapper, int error)
+static int failed(struct whi_mapper *mapper, int error, const char *what)
 {
 	const struct whi_whole *whole = mapper->emitter.whole;
 	struct wh_mr_origin origin;
 
 	if (whole && whole->error)
 		return error;
+	/* Told to stop, it did. */
+	if (error == -ECANCELED && wh_mr_stopped(&mapper->emitter))
+		return error;
 	wh_mr_origin(&mapper->emitter, &origin);
-	return whi_why_at(mapper->shared->why, error, &origin, "map failed for the record");
+	return whi_why_at(mapper->shared->why, error, &origin, what);
 }
 
-/* Inlined: some records are words, and a call costs as much as half of what is done for one. */
-__attribute__((always_inline)) static inline int map_record(struct whi_mapper *mapper,
-							    const uint8_t *data, size_t len)
+/* Apart, so that the way of every record needs no frame for it. */
+__attribute__((noinline, cold)) static int record_failed(struct whi_mapper *mapper, int error)
+{
+	return failed(mapper, error, "map failed for the record");
+}
+
+__attribute__((noinline, cold)) static int batch_failed(struct whi_mapper *mapper, size_t count,
+							int error)
+{
+	char what[64];
+
+	snprintf(what, sizeof(what), "map_batch failed for one of %zu records, the first", count);
+	return failed(mapper, error, what);
+}
+
+static int map_each(struct whi_mapper *mapper, const struct wh_mr_bytes *records, size_t count)
+{
+	const _Atomic bool *stop = mapper->shared->stop;
+	const wh_mr_map_fn map = mapper->shared->job->map;
+	void *arg = mapper->shared->job->arg;
+
+	for (size_t i = 0; i < count; i++) {
+		int r;
+
+		if (atomic_load_explicit(stop, memory_order_relaxed))
+			return -ECANCELED;
+		mapper->emitter.record = records[i].data;
+		r = map(arg, records[i], &mapper->emitter);
+		if (whi_unlikely(r < 0))
+			return record_failed(mapper, r);
+	}
+	return 0;
+}
+
+static int map_together(struct whi_mapper *mapper, const struct wh_mr_bytes *records, size_t count)
 {
 	const struct wh_mr_job *job = mapper->shared->job;
-	struct wh_mr_emitter *emitter = &mapper->emitter;
-	const struct wh_mr_bytes record = { data, len };
 	int r;
+
+	mapper->emitter.record = records[0].data;
+	r = job->map_batch(job->arg, records, count, &mapper->emitter);
+	return r < 0 ? batch_failed(mapper, count, r) : 0;
+}
+
+/* What a job without a map of its own does. */
+static int emit_each(struct whi_mapper *mapper, const struct wh_mr_bytes *records, size_t count)
+{
+	struct wh_mr_emitter *emitter = &mapper->emitter;
+	int r = 0;
+
+	if (mapper->numbers)
+		return wh_mr_emit_numbers(emitter, records, NULL, count);
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = wh_mr_emit(emitter, records[i], (struct wh_mr_bytes){ 0 });
+	return r;
+}
+
+static int map_records(struct whi_mapper *mapper, const struct wh_mr_bytes *records, size_t count)
+{
+	const struct wh_mr_job *job = mapper->shared->job;
 
 	if (atomic_load_explicit(mapper->shared->stop, memory_order_relaxed))
 		return -ECANCELED;
-	emitter->record = data;
-	if (job->map)
-		r = job->map(job->arg, record, emitter);
-	else if (job->value != WH_MR_BYTES)
-		r = wh_mr_emit_number(emitter, data, len, 1);
-	else
-		r = wh_mr_emit(emitter, record, (struct wh_mr_bytes){ 0 });
-	return whi_likely(r >= 0) ? 0 : record_failed(mapper, r);
+	if (job->map_batch)
+		return map_together(mapper, records, count);
+	return job->map ? map_each(mapper, records, count) : emit_each(mapper, records, count);
 }
 
 int whi_mapper_map_record(struct whi_mapper *mapper, const void *data, size_t len)
 {
+	const struct wh_mr_bytes record = { data, len };
+
 	mapper->emitter.block = data;
-	return map_record(mapper, data, len);
+	return map_records(mapper, &record, 1);
 }
 
-static void copy_words(struct whi_region_words *to, const struct whi_region_words *from)
+/* Keys in these bytes, which records are in, need not be copied until `leave`. */
+static void enter(struct whi_mapper *mapper, const uint8_t *data, size_t len)
 {
-	to->count = from->count;
-	memcpy(to->start, from->start, from->count * sizeof(*from->start));
-	memcpy(to->len, from->len, from->count * sizeof(*from->len));
+	if (mapper->numbers)
+		whi_numbers_enter(mapper->numbers, data, len);
 }
 
-/* Map the words of a region in their order. The kernel tells the short ones and the long ones
- * apart, and may be called by what `map` emits: so both lists are copied. */
+static int leave(struct whi_mapper *mapper, int r)
+{
+	int left = mapper->numbers ? whi_numbers_leave(mapper->numbers) : 0;
+
+	return r < 0 ? r : left;
+}
+
+/* Map what has been found so far. */
+static int map_found(struct whi_mapper *mapper)
+{
+	struct whi_found *found = mapper->found;
+	const struct wh_mr_bytes *records = found->records;
+	const struct wh_mr_bytes *last = records + found->count - 1;
+	size_t count = found->count;
+	const uint8_t *begin;
+
+	if (count == 0)
+		return 0;
+	found->count = 0;
+	found->bytes = 0;
+	begin = records->data;
+	enter(mapper, begin, (size_t)((const uint8_t *)last->data + last->len - begin));
+	return leave(mapper, map_records(mapper, records, count));
+}
+
+/* A record was found. Few large ones are a batch too: they are mapped before they have left the
+ * cache. */
+static inline int add_found(struct whi_mapper *mapper, const uint8_t *data, size_t len)
+{
+	struct whi_found *found = mapper->found;
+
+	found->records[found->count++] = (struct wh_mr_bytes){ data, len };
+	found->bytes += len;
+	if (found->count < WH_MR_BATCH_MAX && found->bytes < WHI_REGION_BYTES)
+		return 0;
+	return map_found(mapper);
+}
+
+/* The words of a region. */
 static int map_region(struct whi_mapper *mapper, uint8_t *data, size_t len)
 {
-	struct whi_front *front = mapper->front;
-	struct whi_region_words *shorts = &mapper->words[0], *longs = &mapper->words[1];
-	int r;
+	const struct whi_words_kernel *kernel = mapper->shared->kernel;
+	struct whi_found *found = mapper->found;
+	size_t left =
+		whi_words_borders_of(kernel, &mapper->shared->rule, found->borders, data, len) / 2;
+	int r = 0;
 
-	whi_words_tokenize(mapper->shared->kernel, &mapper->shared->rule, front, data, len);
-	copy_words(shorts, &front->shorts);
-	copy_words(longs, &front->long_words);
-	/* Behind every word, so that each list ends where the other one goes on. */
-	shorts->start[shorts->count] = UINT16_MAX;
-	longs->start[longs->count] = UINT16_MAX;
-	for (size_t i = 0, j = 0;; j++) {
-		for (; shorts->start[i] < longs->start[j]; i++) {
-			r = map_record(mapper, data + shorts->start[i], shorts->len[i]);
-			if (r < 0)
-				return r;
-		}
-		if (j == longs->count)
-			return 0;
-		r = map_record(mapper, data + longs->start[j], longs->len[j]);
-		if (r < 0)
-			return r;
+	enter(mapper, data, len);
+	for (const uint16_t *at = found->borders; left && r == 0;) {
+		size_t count = left < WH_MR_BATCH_MAX ? left : WH_MR_BATCH_MAX;
+
+		kernel->list(found->records, at, count, data);
+		r = map_records(mapper, found->records, count);
+		at += 2 * count;
+		left -= count;
 	}
+	return leave(mapper, r);
+}
+
+/* A word that is longer than a region. */
+static int map_giant(struct whi_mapper *mapper, uint8_t *data, size_t len)
+{
+	len = whi_words_giant(&mapper->shared->rule, data, len);
+	return add_found(mapper, data, len);
 }
 
 static int map_words(struct whi_mapper *mapper, uint8_t *data, size_t len);
@@ -191,7 +285,7 @@ static int map_words(struct whi_mapper *mapper, uint8_t *data, size_t len)
 		else if (take <= WHI_REGION_BYTES)
 			r = map_region(mapper, data, take);
 		else
-			r = map_record(mapper, data, whi_words_giant(rule, data, take));
+			r = map_giant(mapper, data, take);
 		if (r < 0)
 			return r;
 		data += take;
@@ -207,13 +301,13 @@ static int map_lines(struct whi_mapper *mapper, const uint8_t *data, size_t len)
 	while (data < end) {
 		const uint8_t *newline = memchr(data, '\n', (size_t)(end - data));
 		size_t line = (size_t)((newline ? newline : end) - data);
-		int r = map_record(mapper, data, line);
+		int r = add_found(mapper, data, line);
 
 		if (r < 0)
 			return r;
 		data += line + 1;
 	}
-	return 0;
+	return map_found(mapper);
 }
 
 static int map_custom(struct whi_mapper *mapper, const uint8_t *data, size_t len)
@@ -226,13 +320,13 @@ static int map_custom(struct whi_mapper *mapper, const uint8_t *data, size_t len
 
 		if (took == 0 || took > len)
 			took = len;
-		r = map_record(mapper, data, took);
+		r = add_found(mapper, data, took);
 		if (r < 0)
 			return r;
 		data += took;
 		len -= took;
 	}
-	return 0;
+	return map_found(mapper);
 }
 
 /* Also the last one, which may be shorter. */
@@ -242,14 +336,14 @@ static int map_fixed(struct whi_mapper *mapper, const uint8_t *data, size_t len)
 
 	while (len > 0) {
 		size_t take = record < len ? record : len;
-		int r = map_record(mapper, data, take);
+		int r = add_found(mapper, data, take);
 
 		if (r < 0)
 			return r;
 		data += take;
 		len -= take;
 	}
-	return 0;
+	return map_found(mapper);
 }
 
 static int count_words(struct whi_mapper *mapper, uint8_t *data, size_t len)
@@ -299,16 +393,10 @@ static int map_block(struct whi_mapper *mapper, uint8_t *data, size_t len)
 int whi_mapper_map(struct whi_mapper *mapper, uint8_t *data, size_t len)
 {
 	uint64_t began = whi_step_begin(mapper->shared->times);
-	int r, left = 0;
+	int r;
 
 	mapper->emitter.block = data;
-	if (mapper->numbers)
-		whi_numbers_enter(mapper->numbers, data, len);
 	r = map_block(mapper, data, len);
-	if (mapper->numbers)
-		left = whi_numbers_leave(mapper->numbers);
-	if (r == 0)
-		r = left;
 	whi_step_end(mapper->shared->times, WHI_STEP_MAP, began);
 	return r;
 }

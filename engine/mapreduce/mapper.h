@@ -33,16 +33,24 @@ struct whi_mapper_job {
 	size_t l2_bytes;		/* cache for the front table of one */
 };
 
+/* Records that were found, to be mapped together. */
+struct whi_found {
+	size_t count;
+	size_t bytes;
+	struct wh_mr_bytes records[WH_MR_BATCH_MAX + WHI_WORDS_LIST_SLACK];
+	uint16_t borders[WHI_REGION_BORDERS]; /* of a region's words */
+};
+
 struct whi_mapper {
 	struct whi_mapper *next_free; /* the job's */
 	struct whi_mapper *next;      /* the job's */
 	const struct whi_mapper_job *shared;
 	struct whi_writer writer;
 	struct whi_front *front;
-	struct whi_numbers *numbers;	/* of jobs that map to numbers */
-	struct whi_ngrams *ngrams;	/* of WH_MR_NGRAMS */
-	struct whi_region_words *words; /* of a region, while they are mapped: two */
-	struct whi_words_text text;	/* of a region that was rewritten */
+	struct whi_numbers *numbers; /* of jobs that map to numbers */
+	struct whi_ngrams *ngrams;   /* of WH_MR_NGRAMS */
+	struct whi_found *found;     /* of jobs that have records */
+	struct whi_words_text text;  /* of a region that was rewritten */
 	struct wh_mr_emitter emitter;
 	struct whi_buffer buf;
 };

@@ -5,7 +5,7 @@
  * 2. text[] is words with a separator behind each text.
  * 3. What has gathered inside of a block has gone before the block changes or another one is
  *    entered.
- * 4. The gather takes keys only while there is a block: without one its length is 0. */
+ * 4. The gather takes keys only while there is a block: without one it has no bytes. */
 #include "mapreduce/numbers.h"
 
 #include <errno.h>
@@ -13,6 +13,8 @@
 
 #include "base/alloc.h"
 #include "mapreduce/hash.h"
+
+enum { SCAN_MAX = 2 * WHI_REGION_BYTES };
 
 _Static_assert((int)WH_MR_GATHER_MAX == (int)WHI_SHORT_MAX, "what gathers is looked up as short");
 _Static_assert((int)WHI_NUMBERS_KEYS <= (int)WHI_REGION_WORDS, "a batch is a region's to a kernel");
@@ -58,7 +60,7 @@ combine_as(struct whi_front *front, const struct whi_key_batch *batch, enum whi_
 	for (size_t i = 0; i < batch->count; i++) {
 		uint64_t *sum = &sums[front->ids[i]];
 
-		*sum = whi_combined(how, *sum, batch->keys[i].number);
+		*sum = whi_combined(how, *sum, whi_key_batch_number(batch, i));
 	}
 }
 
@@ -80,54 +82,99 @@ static void combine(const struct whi_numbers *numbers, const struct whi_key_batc
 		combine_as(front, batch, WHI_COMBINE_ADD);
 }
 
-static void look_up(struct whi_numbers *numbers, const uint8_t *base,
-		    const struct wh_mr_gathered *keys, size_t count)
+static void look_up(struct whi_numbers *numbers, struct whi_key_batch *batch)
 {
 	struct whi_front *front = numbers->front;
-	struct whi_key_batch batch = { base, keys, count, numbers->odd, 0 };
 	uint32_t used;
 
-	whi_front_reserve(front, count);
+	whi_front_reserve(front, batch->count);
 	used = front->used;
-	numbers->kernel->find(front, &batch);
+	numbers->kernel->find(front, batch);
 	if (numbers->value == WH_MR_COUNT)
-		whi_front_bump(front, count);
+		whi_front_bump(front, batch->count);
 	else
-		combine(numbers, &batch, used);
-	for (size_t i = 0; i < batch.odd_count; i++) {
-		const struct wh_mr_gathered *odd = &keys[batch.odd[i]];
+		combine(numbers, batch, used);
+	for (size_t i = 0; i < batch->odd_count; i++) {
+		const struct wh_mr_bytes key = whi_key_batch_key(batch, batch->odd[i]);
+		uint64_t number = whi_key_batch_number(batch, batch->odd[i]);
 
-		whi_front_add_long(front, base + odd->offset, odd->len,
-				   numbers->value == WH_MR_COUNT ? 1 : odd->number);
+		whi_front_add_long(front, key.data, key.len,
+				   numbers->value == WH_MR_COUNT ? 1 : number);
 	}
-	numbers->records += count;
+	numbers->records += batch->count;
+}
+
+/* Looked for once a block, as long as that is a fraction of what looking for zeros in each key
+ * takes: if keys of it gather, and it is in the cache. */
+static bool has_no_zeros(struct whi_numbers *numbers)
+{
+	if (numbers->block_len > SCAN_MAX)
+		return false;
+	if (numbers->zeros == WHI_ZEROS_UNKNOWN)
+		numbers->zeros = memchr(numbers->block, 0, numbers->block_len) ? WHI_ZEROS_SOME
+									       : WHI_ZEROS_NONE;
+	return numbers->zeros == WHI_ZEROS_NONE;
 }
 
 void whi_numbers_gather(struct whi_numbers *numbers)
 {
-	size_t count = (size_t)(numbers->gather->at - numbers->inside);
+	struct whi_key_batch batch = {
+		.base = numbers->block,
+		.gathered = numbers->inside,
+		.count = (size_t)(numbers->gather->at - numbers->inside),
+		.odd = numbers->odd,
+	};
 
 	numbers->gather->at = numbers->inside;
-	if (count)
-		look_up(numbers, numbers->block, numbers->inside, count);
+	if (batch.count == 0)
+		return;
+	batch.no_zeros = has_no_zeros(numbers);
+	look_up(numbers, &batch);
+}
+
+bool whi_numbers_add_all(struct whi_numbers *numbers, const struct wh_mr_bytes *keys,
+			 const uint64_t *each, size_t count)
+{
+	struct whi_key_batch batch = {
+		.keys = keys,
+		.numbers = each,
+		.count = count,
+		.odd = numbers->odd,
+	};
+
+	if (!numbers->block ||
+	    !numbers->kernel->all_short(keys, count, numbers->block, numbers->block_len))
+		return false;
+	batch.no_zeros = has_no_zeros(numbers);
+	look_up(numbers, &batch);
+	return true;
 }
 
 static void flush_outside(struct whi_numbers *numbers)
 {
-	size_t count = numbers->key_count;
+	struct whi_key_batch batch = {
+		.base = (const void *)numbers->keys,
+		.gathered = numbers->outside,
+		.count = numbers->key_count,
+		.odd = numbers->odd,
+	};
 
 	numbers->key_count = 0;
-	if (count)
-		look_up(numbers, (const void *)numbers->keys, numbers->outside, count);
+	if (batch.count)
+		look_up(numbers, &batch);
 }
 
 void whi_numbers_enter(struct whi_numbers *numbers, const uint8_t *block, size_t len)
 {
 	struct wh_mr_gather *gather = numbers->gather;
 
+	if (len > UINT32_MAX)
+		len = UINT32_MAX;
 	numbers->block = block;
+	numbers->block_len = len;
+	numbers->zeros = WHI_ZEROS_UNKNOWN;
 	gather->block = (uintptr_t)block;
-	gather->block_len = len < UINT32_MAX ? len : UINT32_MAX;
+	gather->block_len = len;
 }
 
 int whi_numbers_leave(struct whi_numbers *numbers)

@@ -17,7 +17,7 @@
 #include "mapreduce/front.h"
 #include "mapreduce/words.h"
 
-enum { WHI_NUMBERS_KEYS = 1024 };
+enum { WHI_NUMBERS_KEYS = 512 };
 
 struct whi_numbers {
 	struct whi_front *front;
@@ -30,6 +30,8 @@ struct whi_numbers {
 	/* Keys in `block`: the emitter's gather, which writes to `inside`. */
 	struct wh_mr_gather *gather;
 	const uint8_t *block; /* NULL: none, or with WHI_WORDS_SLACK bytes behind it */
+	size_t block_len;
+	enum { WHI_ZEROS_UNKNOWN, WHI_ZEROS_NONE, WHI_ZEROS_SOME } zeros; /* in the block */
 	struct wh_mr_gathered inside[WHI_NUMBERS_KEYS];
 
 	/* Keys from elsewhere, which are in `keys`, and text with words to be counted. */
@@ -60,6 +62,11 @@ void whi_numbers_gather(struct whi_numbers *numbers);
 
 /* Add a key and its number; the key is copied. Returns 0 or the front table's error. */
 int whi_numbers_add(struct whi_numbers *numbers, const uint8_t *key, size_t len, uint64_t number);
+
+/* Add up to WHI_NUMBERS_KEYS keys and `each` one's number, NULL: 1, without copying them: all are
+ * short and in the block. Returns false if they are not, and nothing is done. */
+bool whi_numbers_add_all(struct whi_numbers *numbers, const struct wh_mr_bytes *keys,
+			 const uint64_t *each, size_t count);
 
 /* Count the words of a text. Returns 0, the front table's error, -ENOMEM, or -EINVAL if numbers are
  * not counts. */

@@ -206,19 +206,19 @@ static int output_ordered(const struct whi_run *runs, size_t count, struct batch
 	return r;
 }
 
-int whi_runs_output(const struct whi_run *runs, size_t count, struct whi_output *output)
+int whi_runs_output(const struct whi_run *runs, size_t count, uint64_t wanted,
+		    struct whi_output *output)
 {
-	const struct wh_mr_job *job = output->job;
 	struct batch *batch = whi_alloc(sizeof(*batch));
 	int r;
 
 	if (!batch)
 		return -ENOMEM;
 	batch->output = output;
-	batch->left = job->rows_max ? job->rows_max : UINT64_MAX;
+	batch->left = wanted;
 	batch->count = 0;
 	batch->text = (struct wh_mr_text){ 0 };
-	if (job->order == WH_MR_UNORDERED)
+	if (output->job->order == WH_MR_UNORDERED)
 		r = output_unordered(runs, count, batch);
 	else
 		r = output_ordered(runs, count, batch);
@@ -285,6 +285,8 @@ int whi_slice_make(struct whi_slice *slice, const struct whi_output *output)
 	struct wh_mr_row rows[BATCH];
 	int r = 0;
 
+	if (slice->runs)
+		return 0;
 	sort(slice, output);
 	for (size_t at = 0; at < slice->wanted && job->format && r >= 0; at += BATCH) {
 		r = is_stopped(output) ? -ECANCELED : get_batch(slice, job, at, rows);
@@ -303,6 +305,9 @@ static int put_slice(struct whi_output *output, struct whi_slice *slice)
 	struct wh_mr_row rows[BATCH];
 	int r = 0;
 
+	if (slice->runs)
+		return whi_runs_output(slice->runs->items, slice->runs->count, slice->wanted,
+				       output);
 	output->format_ns += slice->format_ns;
 	if (job->format)
 		r = write_text(output, &slice->text);

@@ -22,16 +22,18 @@ struct whi_output {
 	uint64_t write_ns;
 };
 
-/* Put out the rows of `runs` in the job's order, which each run is in; at most as many as the job
- * wants. Returns 0, the first negative result of a function, -ECANCELED, or -errno. */
-int whi_runs_output(const struct whi_run *runs, size_t count, struct whi_output *output);
+/* Put out the rows of `runs` in the job's order, which each run is in; the first `wanted` of them.
+ * Returns 0, the first negative result of a function, -ECANCELED, or -errno. */
+int whi_runs_output(const struct whi_run *runs, size_t count, uint64_t wanted,
+		    struct whi_output *output);
 
 /* Some rows that follow one another. All zero is valid and empty. */
 struct whi_slice {
 	struct whi_rows rows;
-	struct whi_qnode *blocks; /* that hold them */
-	size_t wanted;		  /* the first ones, no more than there are */
-	struct wh_mr_text text;	  /* what has been made of them */
+	struct whi_qnode *blocks;    /* that hold them */
+	const struct whi_runs *runs; /* of a large one, which are merged as they are put out */
+	size_t wanted;		     /* the first ones, no more than there are */
+	struct wh_mr_text text;	     /* what has been made of them */
 	uint64_t format_ns;
 };
 

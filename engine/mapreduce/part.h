@@ -7,6 +7,8 @@
 
 struct whi_part_reader {
 	int fd;
+	int (*read)(void *arg, size_t len); /* as struct wh_part has it */
+	void *arg;
 	enum whi_kind kind; /* that its records must be of */
 	struct whi_codec codec;
 	struct whi_decoder decoder;

@@ -143,7 +143,7 @@ static int open_all(struct merge *merge)
 	const struct wh_parts_merge *opts = merge->opts;
 
 	for (uint32_t i = 0; i < opts->format.count; i++) {
-		const struct wh_part part = { opts->format, i };
+		const struct wh_part part = { .format = opts->format, .index = i };
 		struct leaf *leaf = &merge->leaves[i];
 		int r;
 

@@ -78,6 +78,8 @@ int whi_part_reader_open(struct whi_part_reader *reader, const char *path,
 	*reader = (struct whi_part_reader){
 		.kind = part_kind(&part->format),
 		.codec = whi_part_codec(&part->format, part->index),
+		.read = part->read,
+		.arg = part->arg,
 		.read_bytes = read_bytes,
 	};
 	reader->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -127,6 +129,9 @@ static int read_more(struct whi_part_reader *reader, size_t want)
 			return -errno;
 		reader->eof = n == 0;
 		reader->len += (size_t)n;
+		r = reader->read ? reader->read(reader->arg, (size_t)n) : 0;
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

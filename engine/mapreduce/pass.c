@@ -12,11 +12,8 @@
 #include "base/clock.h"
 #include "base/list.h"
 #include "mapreduce/hash.h"
-#include "mapreduce/sorter.h"
 
 enum {
-	AHEAD_BYTES = 4 * WHI_EXTENT_BYTES, /* of a partition on disk, being fetched */
-	STOP_ROWS = 4096,
 	ROW_BYTES = 32,	 /* of a run in memory, about */
 	TABLE_TIMES = 4, /* what a table needs for a byte on disk */
 };
@@ -108,43 +105,32 @@ bool whi_pieces_is_stuck(const struct whi_pass *pass, const struct whi_pieces *p
 	return bytes * TABLE_TIMES > pass->spill->pass_bytes && bytes > total / 8 * 7;
 }
 
-int whi_pass_read(struct whi_pass *pass, const struct whi_stream *stream, whi_row_fn fn, void *arg)
+void whi_pass_sorter(struct whi_pass *pass, struct whi_sorter *ret)
 {
-	struct whi_stream_reader reader;
-	struct wh_mr_row row;
-	uint64_t rows = 0;
-	int r;
+	whi_sorter_init(ret, pass->spill, pass->job, pass->job->order, pass->runs);
+	ret->dealer = pass->dealer;
+}
 
-	whi_stream_reader_init(&reader, stream, pass->spill->block_bytes * 2, AHEAD_BYTES);
-	while ((r = whi_stream_load(&reader)) > 0) {
-		while ((r = whi_stream_next(&reader, &row)) > 0) {
-			r = fn(arg, &row);
-			if (r < 0)
-				break;
-			if (++rows % STOP_ROWS == 0 &&
-			    atomic_load_explicit(pass->spill->stop, memory_order_relaxed)) {
-				r = -ECANCELED;
-				break;
-			}
-		}
-		if (r < 0)
-			break;
-	}
-	whi_stream_reader_fini(&reader);
-	return r;
+int whi_pass_put(struct whi_pass *pass, struct whi_part *part)
+{
+	if (!pass->dealer)
+		return whi_sort_to_disk(part, pass->job, pass->spill, pass->runs);
+	pass->bytes += whi_part_used(part);
+	return whi_dealer_deal(pass->dealer, part);
 }
 
 int whi_pass_results(struct whi_pass *pass, struct whi_part *part)
 {
-	uint64_t rows = 0;
+	/* Without the pairs that are being reduced. */
+	struct whi_part results = { .results = part->results };
 	int r = 0;
 
-	if (part->results)
-		r = whi_sort_to_disk(part, pass->job, pass->spill, pass->runs, &rows);
-	whi_blocks_free(part->results);
 	part->results = NULL;
 	pass->result_bytes = 0;
-	pass->rows += rows;
+	pass->rows += whi_part_rows(&results, WH_MR_BYTES);
+	if (results.results)
+		r = whi_pass_put(pass, &results);
+	whi_part_fini(&results);
 	return r;
 }
 
@@ -199,12 +185,12 @@ static int sort_part(struct whi_pass *pass, struct whi_part *part)
 
 static int reduce_in_memory(struct whi_pass *pass, struct whi_part *part, unsigned index)
 {
-	int r = whi_store_reduce(pass->store, index);
+	int r = whi_store_reduce(pass->store, index, &pass->pool);
 
 	if (r == 0 && pass->job->reduce)
 		r = whi_emit_reduce(&pass->emitter);
-	whi_part_seal(part);
 	pass->rows += whi_part_rows(part, pass->job->value);
+	pass->bytes += whi_part_used(part);
 	whi_part_hold(pass->store, part);
 	return r;
 }
@@ -237,6 +223,15 @@ static int check_stop(const struct whi_pass *pass, int r)
 	return r;
 }
 
+/* Whether so few of the partition's rows are wanted that its memory is of no more use. */
+static bool wants_few(const struct whi_pass *pass)
+{
+	const struct wh_mr_job *job = pass->job;
+
+	return job->order != WH_MR_UNORDERED && job->rows_max > 0 &&
+	       job->rows_max <= pass->rows / WHI_PASS_FEW;
+}
+
 int whi_pass_reduce(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
 {
 	struct whi_part *part = &pass->store->parts[index];
@@ -246,6 +241,7 @@ int whi_pass_reduce(struct whi_pass *pass, unsigned index, struct whi_runs *runs
 
 	pass->runs = runs;
 	pass->rows = 0;
+	pass->bytes = 0;
 	pass->result_bytes = 0;
 	pass->emitter = (struct wh_mr_emitter){
 		.job = pass->job,
@@ -256,22 +252,24 @@ int whi_pass_reduce(struct whi_pass *pass, unsigned index, struct whi_runs *runs
 	};
 	r = on_disk ? reduce_on_disk(pass, part) : reduce_in_memory(pass, part, index);
 	whi_part_fini(&pass->reduced);
-	/* What reduce has emitted may be more than what there was before. */
-	if (r == 0 && (on_disk || whi_budget_is_over(&pass->spill->budget)))
-		r = whi_pass_sort(pass, index, runs);
+	/* What reduce has emitted may be more than what there was before; and the first rows are
+	 * quickest found while all are still in a cache. */
+	if (r == 0 && (on_disk || !pass->keeps || wants_few(pass) ||
+		       whi_budget_is_over(&pass->spill->budget)))
+		r = whi_pass_out(pass, index, runs);
 	if (on_disk)
 		atomic_fetch_add_explicit(&pass->spill->spill_ns, whi_clock_ns() - start,
 					  memory_order_relaxed);
 	return check_stop(pass, r);
 }
 
-int whi_pass_sort(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
+int whi_pass_out(struct whi_pass *pass, unsigned index, struct whi_runs *runs)
 {
 	struct whi_part *part = &pass->store->parts[index];
 	int r;
 
 	pass->runs = runs;
-	r = sort_part(pass, part);
+	r = pass->dealer ? whi_dealer_deal(pass->dealer, part) : sort_part(pass, part);
 	whi_part_fini(part);
 	whi_part_forget(pass->store, part);
 	if (r == 0)

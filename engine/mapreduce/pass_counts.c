@@ -9,7 +9,6 @@
 #include "base/alloc.h"
 #include "mapreduce/hash.h"
 #include "mapreduce/pass.h"
-#include "mapreduce/sorter.h"
 
 struct fold {
 	struct whi_pass *pass;
@@ -105,7 +104,7 @@ static int add_row(void *arg, const struct wh_mr_row *row)
 
 static int read_all(struct fold *fold)
 {
-	int r = whi_pass_read(fold->pass, fold->stream, add_row, fold);
+	int r = whi_spill_read(fold->pass->spill, fold->stream, add_row, fold);
 
 	if (r == 0 && fold->block && fold->block->used)
 		r = add_block(fold);
@@ -116,16 +115,11 @@ static int read_all(struct fold *fold)
 	return r;
 }
 
-static int sort_table(struct fold *fold)
+static int put_table(struct fold *fold)
 {
-	struct whi_pass *pass = fold->pass;
-	uint64_t rows = 0;
-	int r;
-
 	whi_table_seal(&fold->part.longs);
-	r = whi_sort_to_disk(&fold->part, pass->job, pass->spill, pass->runs, &rows);
-	pass->rows += rows;
-	return r;
+	fold->pass->rows += whi_part_keys(&fold->part);
+	return whi_pass_put(fold->pass, &fold->part);
 }
 
 /* Rows of a merge by key to where they belong, those of equal keys as one. */
@@ -167,7 +161,7 @@ static int merge_counts(struct whi_pass *pass, const struct whi_runs *by_key)
 			   &merge);
 	if (r < 0)
 		return r;
-	whi_sorter_init(&sorter, pass->spill, pass->job, pass->job->order, pass->runs);
+	whi_pass_sorter(pass, &sorter);
 	r = combine_merged(pass, merge, &sorter);
 	whi_sorter_fini(&sorter);
 	whi_merge_close(merge);
@@ -191,7 +185,7 @@ static int sort_counts(struct whi_pass *pass, struct whi_stream *stream)
 	sorter.job.rows_max = 0;
 	sorter.combines = true;
 	sorter.combine = pass->store->combine;
-	r = whi_pass_read(pass, stream, sort_row, &sorter);
+	r = whi_spill_read(pass->spill, stream, sort_row, &sorter);
 	if (r == 0)
 		r = whi_sorter_end(&sorter);
 	whi_sorter_fini(&sorter);
@@ -229,7 +223,7 @@ static int fold_counts(struct whi_pass *pass, struct whi_stream *stream, unsigne
 	int r = read_all(&fold);
 
 	if (r == 0 && !fold.pieces)
-		r = sort_table(&fold);
+		r = put_table(&fold);
 	whi_part_fini(&fold.part);
 	whi_pool_fini(&fold.pool);
 	whi_free(fold.block);

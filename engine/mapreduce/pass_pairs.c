@@ -11,7 +11,6 @@
 #include "mapreduce/group.h"
 #include "mapreduce/hash.h"
 #include "mapreduce/pass.h"
-#include "mapreduce/sorter.h"
 
 enum { GROUP_BYTES = 24 }; /* what grouping needs for a pair besides */
 
@@ -43,8 +42,8 @@ int whi_pass_pairs(struct whi_pass *pass, struct whi_stream *stream)
 	struct whi_sorter sorter;
 	int r;
 
-	whi_sorter_init(&sorter, pass->spill, pass->job, pass->job->order, pass->runs);
-	r = whi_pass_read(pass, stream, sort_row, &sorter);
+	whi_pass_sorter(pass, &sorter);
+	r = whi_spill_read(pass->spill, stream, sort_row, &sorter);
 	if (r == 0)
 		r = whi_sorter_end(&sorter);
 	pass->rows += stream->records;
@@ -196,7 +195,7 @@ static int sort_groups(struct whi_pass *pass, struct whi_stream *stream)
 	atomic_fetch_add_explicit(&pass->spill->sorted, 1, memory_order_relaxed);
 	whi_sorter_init(&sorter, pass->spill, pass->job, WH_MR_BY_KEY, &by_key);
 	sorter.job.rows_max = 0;
-	r = whi_pass_read(pass, stream, sort_row, &sorter);
+	r = whi_spill_read(pass->spill, stream, sort_row, &sorter);
 	if (r == 0)
 		r = whi_sorter_end(&sorter);
 	whi_sorter_fini(&sorter);
@@ -231,7 +230,7 @@ static int fold_pieces(struct whi_pass *pass, struct whi_pieces *pieces)
 static int fold_groups(struct whi_pass *pass, struct whi_stream *stream, unsigned bits_left)
 {
 	struct gather gather = { .pass = pass, .stream = stream, .bits_left = bits_left };
-	int r = whi_pass_read(pass, stream, gather_row, &gather);
+	int r = whi_spill_read(pass->spill, stream, gather_row, &gather);
 
 	whi_stream_fini(stream);
 	if (r == 0 && gather.pieces)

@@ -29,7 +29,7 @@ struct head {
 	uint64_t seed;	      /* of the hash that chooses partitions */
 	struct wh_mr_job job; /* its pointers mean nothing */
 	struct wh_mr_words words;
-	struct code map, combine, record, find, generate;
+	struct code map, map_batch, combine, record, find, generate;
 	uint64_t isa, arg, files; /* offsets */
 };
 
@@ -131,6 +131,7 @@ static void put_head(struct plan *plan, const struct whi_mapper_job *shared, uin
 	if (job->words)
 		head.words = *job->words;
 	head.map = find_code(plan, (any_fn)job->map);
+	head.map_batch = find_code(plan, (any_fn)job->map_batch);
 	head.combine = find_code(plan, (any_fn)job->combine);
 	head.record = find_code(plan, (any_fn)job->record);
 	head.find = find_code(plan, (any_fn)job->find);
@@ -208,6 +209,7 @@ static int load_functions(struct whi_remote_job *remote, const struct head *head
 	int error = 0;
 
 	job->map = (wh_mr_map_fn)load_code(remote, &head->map, &error);
+	job->map_batch = (wh_mr_map_batch_fn)load_code(remote, &head->map_batch, &error);
 	job->combine = (wh_mr_reduce_fn)load_code(remote, &head->combine, &error);
 	job->record = (wh_mr_record_fn)load_code(remote, &head->record, &error);
 	job->find = (wh_mr_find_fn)load_code(remote, &head->find, &error);

@@ -10,18 +10,17 @@
 #include <whorl/jobs.h>
 
 #include "arch/cpu.h"
-#include "mapreduce/decompress_map.h"
 #include "mapreduce/job.h"
+#include "mapreduce/piece.h"
 #include "mapreduce/records.h"
 #include "mapreduce/remote.h"
-#include "mapreduce/source.h"
 #include "mapreduce/whole.h"
 
 static struct {
 	struct whi_remote_job remote;
 	struct whi_mapper_job shared;
 	struct whi_mapper *mapper;
-	struct whi_packed packed;
+	struct whi_piece piece;
 	struct whi_ngram_shared ngram;
 	struct whi_why why;
 	struct whi_times times;
@@ -60,80 +59,13 @@ static int learn_job(int fd)
 	if (r == 0 && here.shared.store) {
 		here.shared.store->combine = whi_combine_of(&here.remote.job);
 		here.shared.store->times = here.shared.times;
-		here.packed.times = here.shared.times;
+		here.piece.packed.times = here.shared.times;
 		here.mapper = whi_mapper_new(&here.shared);
 	}
 	if (here.mapper)
 		return 0;
 	forget_job();
 	return r < 0 ? r : -ENOMEM;
-}
-
-/* Read behind the bytes in `buf`. Returns how many, or -errno. */
-static ssize_t read_more(int fd, struct whi_buffer *buf, size_t len, uint64_t offset)
-{
-	uint64_t began = whi_step_begin(here.shared.times);
-	ssize_t n;
-
-	do {
-		n = pread(fd, buf->data + buf->len, len, (off_t)offset);
-	} while (n < 0 && errno == EINTR);
-	whi_step_end(here.shared.times, WHI_STEP_READ, began);
-	if (n < 0)
-		return -errno;
-	buf->len += (size_t)n;
-	return n;
-}
-
-/* What is wrong with the file besides, now that the source is mapped. */
-static void check_file(struct whi_source *source, int fd, int *error)
-{
-	whi_source_check_length(source, fd);
-	if (source->error)
-		*error = source->error;
-}
-
-/* Returns 0 when the frames are mapped, WHI_PACKED_DAMAGED, or an error; of the file, if it is in
- * `*error`. */
-static int map_packed(struct whi_packed *packed, int fd, int *error)
-{
-	int r = whi_buffer_reserve(&packed->raw, WHI_PACKED_BYTES);
-
-	if (r < 0)
-		return r;
-	do {
-		struct whi_buffer *raw = &packed->raw;
-		ssize_t n = read_more(fd, raw, raw->room - raw->len, whi_packed_next(packed));
-
-		if (n < 0)
-			*error = (int)n;
-		r = whi_packed_map(packed, here.mapper, n <= 0);
-	} while (r == WHI_PACKED_HUNGRY);
-	if (r == 0)
-		check_file(&packed->source, fd, error);
-	return r;
-}
-
-/* Returns 0 when the source is mapped, WHI_COMPRESSED, or an error as map_packed. */
-static int map_plain(struct whi_source *source, int fd, int *error)
-{
-	struct whi_buffer *buf = &here.mapper->buf;
-	int r = whi_buffer_reserve(buf, WHI_READ_BYTES);
-
-	buf->len = 0;
-	while (r == 0 && !source->done) {
-		ssize_t n = read_more(fd, buf, whi_source_want(source, buf),
-				      source->pos + buf->len);
-
-		if (n < 0)
-			*error = (int)n;
-		if (whi_source_is_compressed(source, buf))
-			return WHI_COMPRESSED;
-		r = whi_source_map(source, here.mapper, buf, n <= 0);
-	}
-	if (r == 0)
-		check_file(source, fd, error);
-	return r;
 }
 
 static void tell_damage(const struct whi_unpack *unpack, struct whi_remote_wrong *wrong)
@@ -145,42 +77,31 @@ static void tell_damage(const struct whi_unpack *unpack, struct whi_remote_wrong
 		snprintf(wrong->format, sizeof(wrong->format), "%s", unpack->format->name);
 }
 
-/* Map the part of a file that the split has. */
-static int map_part(const struct whi_remote_file *file, const struct whi_split *split, int fd,
-		    struct whi_remote_done *done, struct whi_remote_wrong *wrong)
+/* Map what the split has of a file. */
+static int map_piece(const struct whi_remote_file *remote, const struct whi_split *split, int fd,
+		     struct whi_remote_done *done, struct whi_remote_wrong *wrong)
 {
-	const char *path = (const char *)here.remote.bytes + file->path;
-	const struct wh_mr_job *job = &here.remote.job;
-	uint64_t end = split->end;
-	struct whi_source source;
-	int r = WHI_COMPRESSED;
+	struct whi_piece *piece = &here.piece;
+	const struct whi_file file = {
+		.path = (const char *)here.remote.bytes + remote->path,
+		.size = remote->size,
+		.packed = remote->packed,
+	};
+	int r = whi_piece_begin(piece, &file, split, !here.remote.job.no_decompress);
 
-	if (end == UINT64_MAX && file->size > 0)
-		end = file->size;
-	whi_source_init(&source, path, split->begin, end);
-	source.look = split->end == UINT64_MAX && !job->no_decompress;
-	source.is = &split->is;
-	source.size = file->size;
-	if (whi_source_is_replaced(&source, fd)) {
-		wrong->error = source.error;
-		return 0;
-	}
-	if (!file->packed) {
-		r = map_plain(&source, fd, &wrong->error);
-		done->bytes += whi_source_progress(&source);
-	}
-	if (r != WHI_COMPRESSED)
-		return r;
-	r = whi_packed_begin(&here.packed, path, split->begin,
-			     file->packed && end < file->size ? end : UINT64_MAX);
-	here.packed.source.size = file->size;
 	if (r == 0)
-		r = map_packed(&here.packed, fd, &wrong->error);
-	done->bytes += whi_packed_progress(&here.packed);
-	done->unpacked += here.packed.made;
-	here.packed.made = 0;
-	if (r == WHI_PACKED_DAMAGED)
-		tell_damage(&here.packed.unpack, wrong);
+		r = whi_piece_map(piece, here.mapper, fd, true);
+	if (piece->is_packed) {
+		done->bytes += whi_packed_progress(&piece->packed);
+		done->unpacked += piece->packed.made;
+		piece->packed.made = 0;
+	} else {
+		done->bytes += whi_source_progress(&piece->source);
+	}
+	/* What could not be read of a compressed file is missing in it. */
+	wrong->error = whi_piece_source(piece)->error;
+	if (r == WHI_PACKED_DAMAGED && !wrong->error)
+		tell_damage(&piece->packed.unpack, wrong);
 	return r < 0 ? r : 0;
 }
 
@@ -222,7 +143,7 @@ static int map_file(const struct whi_remote_file *file, const struct whi_split *
 	if (here.remote.job.records == WH_MR_FILES)
 		r = map_whole(file, fd, &wrong->error);
 	else
-		r = map_part(file, split, fd, done, wrong);
+		r = map_piece(file, split, fd, done, wrong);
 	close(fd);
 	return r;
 }

@@ -1,7 +1,8 @@
 /* Owns the folder of a job that may be gone on with: its lock, its manifest,
  * and when batches are written.
  *
- * 1. A file with its name is complete; what ends in .new is of nobody. */
+ * 1. A file with its name is complete; what ends in .new is of nobody.
+ * 2. Nobody but the user can have written what is in the folder. */
 #include "mapreduce/resume.h"
 
 #include <dirent.h>
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "mapreduce/hash.h"
 #include "mapreduce/job.h"
 
 enum {
@@ -105,6 +107,7 @@ static int read_manifest(struct whi_mr *mr)
 		r = whi_resume_failed(mr, -errno, "read", "manifest");
 	else if (st.st_size <= 0 || st.st_size > MANIFEST_BYTES_MAX)
 		r = whi_resume_failed(mr, -EINVAL, "use", "manifest");
+	resume->is_secret = r == 0 && !(st.st_mode & (S_IRWXG | S_IRWXO));
 	if (r == 0) {
 		resume->manifest_len = (size_t)st.st_size;
 		/* One more, so that strings end. */
@@ -118,10 +121,31 @@ static int read_manifest(struct whi_mr *mr)
 	return r;
 }
 
+/* What is in it is trusted, the seed above all. */
+static int check_owner(struct whi_mr *mr)
+{
+	const char *dir = mr->job->resume_dir;
+	struct stat st;
+
+	if (fstat(mr->resume.dir_fd, &st) < 0)
+		return whi_why(&mr->why, -errno, "cannot look at the folder %s: %s", dir,
+			       strerrordesc_np(errno));
+	if (st.st_uid != geteuid())
+		return whi_why(&mr->why, -EPERM,
+			       "the folder %s is another user's: name another folder", dir);
+	if (st.st_mode & (S_IWGRP | S_IWOTH))
+		return whi_why(&mr->why, -EPERM,
+			       "other users may write to the folder %s: take that from them (chmod "
+			       "go-w), or name another folder",
+			       dir);
+	return 0;
+}
+
 static int open_folder(struct whi_mr *mr)
 {
 	struct whi_resume *resume = &mr->resume;
 	const char *dir = mr->job->resume_dir;
+	int r;
 
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return whi_why(&mr->why, -errno, "cannot make the folder %s: %s", dir,
@@ -130,6 +154,9 @@ static int open_folder(struct whi_mr *mr)
 	if (resume->dir_fd < 0)
 		return whi_why(&mr->why, -errno, "cannot open the folder %s: %s", dir,
 			       strerrordesc_np(errno));
+	r = check_owner(mr);
+	if (r < 0)
+		return r;
 	resume->lock_fd = openat(resume->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (resume->lock_fd < 0)
 		return whi_resume_failed(mr, -errno, "make", "lock");
@@ -170,9 +197,14 @@ int whi_resume_open(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_
 		r = open_folder(mr);
 	if (r == 0)
 		r = read_manifest(mr);
+	mr->resume.seed = whi_hash_seed();
 	if (r < 0 || !mr->resume.manifest)
 		return r;
-	return whi_manifest_cut(mr, ret_split_bytes, ret_workers);
+	r = whi_manifest_cut(mr, ret_split_bytes, ret_workers);
+	/* Without it, what is there is dealt anew. */
+	if (r == 0 && mr->resume.is_secret)
+		whi_hash_go_on(mr->resume.seed);
+	return r;
 }
 
 static void batch_free(struct whi_batch *batch)

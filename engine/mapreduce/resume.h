@@ -6,11 +6,15 @@
  *
  * A folder holds
  *
- *	manifest      the job, and its files with their sizes and times
+ *	manifest      the job, the seed of its hash, and its files with their sizes and times
  *	batch-000000  the partitions of the first splits, then of the next ones, ...
  *	lock          held while a job runs
  *
  * Each of them is written under another name and renamed when it is complete and on the disk.
+ *
+ * Who goes on takes the seed from there, so that keys which were dealt to partitions are where they
+ * belong. The seed is a secret from whoever writes the input, not from the user: who may read the
+ * manifest of mode 0600 has the user's rights, and could read the process's memory as well.
  */
 #pragma once
 
@@ -36,6 +40,8 @@ struct whi_resume {
 	struct whi_batch **batches;
 	size_t count;
 	size_t room;
+	uint64_t seed;	  /* of the process that began; this one's if it does */
+	bool is_secret;	  /* nobody else could have read it */
 	uint64_t records; /* of all batches that were there */
 	uint64_t bytes_done;
 	bool mixed;		 /* not all batches are by this process's hash */
@@ -74,8 +80,8 @@ void whi_resume_drop(int dir_fd, const char *name);
 /* What was written of it is complete: make it last, and give it its name. Returns 0 or -errno. */
 int whi_resume_commit(int dir_fd, int fd, const char *name);
 
-/* Tells the hash by which this process deals keys to partitions from those of others, which have
- * other secrets, and may have other instruction sets. */
+/* Tells the hash by which this process deals keys to partitions from those of others, which may
+ * have other instruction sets, or secrets. */
 uint64_t whi_resume_hash(const struct whi_mr *mr);
 
 /* Go on behind the batches that are there. Returns 0 or -errno. */
@@ -89,7 +95,8 @@ int whi_batch_write(void *mr);
 int whi_manifest_make(const struct whi_mr *mr, uint64_t split_bytes, unsigned workers, char **ret,
 		      size_t *ret_len);
 
-/* How files were cut, by the manifest that has been read. Returns 0, or -ESTALE if it is none. */
+/* How files were cut, and the seed of the hash, by the manifest that has been read. Returns 0, or
+ * -ESTALE if it is none, having said why. */
 int whi_manifest_cut(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_workers);
 
 /* Compare what has been read with the job as it is now. Returns 0, or -ESTALE, having said why, or

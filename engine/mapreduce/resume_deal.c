@@ -1,7 +1,7 @@
-/* Owns what becomes of batches whose keys another process has dealt to partitions: by a secret of
- * its own, maybe with other instructions, so that equal keys are in different partitions now. All
- * is read once more, and dealt by the hash that is the same everywhere. So a job that was killed
- * pays for that, and no other one.
+/* Owns what becomes of batches whose keys another process has dealt to partitions with other
+ * instructions, which hash short keys in another way, or by a secret that could not be taken over,
+ * so that equal keys are in different partitions now. All is read once more, and dealt by the hash
+ * that is the same everywhere.
  *
  * 1. Before that, all that has been mapped is on disk, whoever has mapped it.
  * 2. The folder stays as it is: a process that dies here is gone on from as any other. */
@@ -95,7 +95,7 @@ static int deal_part(struct dealer *dealer, unsigned index)
 	if (r == 0)
 		r = whi_spill_part(store, part);
 	if (r == 0)
-		r = whi_pass_read(&dealer->pass, &part->spilled, deal_row, dealer);
+		r = whi_spill_read(dealer->pass.spill, &part->spilled, deal_row, dealer);
 	if (r == 0)
 		whi_stream_fini(&part->spilled);
 	return r;

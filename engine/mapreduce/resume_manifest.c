@@ -12,9 +12,10 @@
 #include "mapreduce/job.h"
 
 enum {
-	VERSION = 2,
-	FACTS = 5, /* strings before the files */
+	VERSION = 3,
+	FACTS = 6, /* strings before the files */
 	ROOM_FIRST = 4096,
+	SEED_DIGITS = 16,
 	PATH_AT = 4, /* numbers before the path of a file */
 };
 
@@ -84,6 +85,7 @@ int whi_manifest_make(const struct whi_mr *mr, uint64_t split_bytes, unsigned wo
 
 	put(&text, "whorl job %u", VERSION);
 	put(&text, "%" PRIu64 " %u", split_bytes, workers);
+	put(&text, "%0*" PRIx64, SEED_DIGITS, mr->resume.seed);
 	put(&text, "%u %u %u %u %u %u %u", job->records, job->value, job->record_bytes,
 	    job->no_decompress, job->ngram_key, job->ngram_version, job->skip_bad);
 	put_words(&text, job->words);
@@ -108,23 +110,6 @@ static const char *fact(const char *manifest, size_t len, unsigned number)
 		if (number-- == 0)
 			return at;
 	return NULL;
-}
-
-int whi_manifest_cut(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_workers)
-{
-	const struct whi_resume *resume = &mr->resume;
-	const char *cut = fact(resume->manifest, resume->manifest_len, 1);
-	uint64_t split_bytes;
-	unsigned workers;
-
-	if (!cut || sscanf(cut, "%" SCNu64 " %u", &split_bytes, &workers) != 2 ||
-	    split_bytes == 0 || split_bytes > UINT32_MAX || workers == 0)
-		return whi_why(&mr->why, -ESTALE,
-			       "%s/manifest is not one of this program: remove it",
-			       mr->job->resume_dir);
-	*ret_split_bytes = split_bytes;
-	*ret_workers = workers;
-	return 0;
 }
 
 /* The path in a string that is of a file. */
@@ -157,6 +142,42 @@ static int has_changed(struct whi_mr *mr, unsigned number, const char *then, con
 	return whi_why(&mr->why, -ESTALE,
 		       "%s has changed since %s was begun: name another folder, or remove it",
 		       path_in(now), dir);
+}
+
+static int is_none(struct whi_mr *mr)
+{
+	return whi_why(&mr->why, -ESTALE, "%s/manifest is not one of this program: remove it",
+		       mr->job->resume_dir);
+}
+
+static bool is_seed(const char *text, uint64_t *ret)
+{
+	char *end;
+
+	*ret = strtoull(text, &end, 16);
+	return end == text + SEED_DIGITS && *end == 0;
+}
+
+int whi_manifest_cut(struct whi_mr *mr, uint64_t *ret_split_bytes, unsigned *ret_workers)
+{
+	struct whi_resume *resume = &mr->resume;
+	const char *head = fact(resume->manifest, resume->manifest_len, 0);
+	const char *cut = fact(resume->manifest, resume->manifest_len, 1);
+	const char *seed = fact(resume->manifest, resume->manifest_len, 2);
+	uint64_t split_bytes;
+	unsigned version, workers;
+
+	if (!head || sscanf(head, "whorl job %u", &version) != 1)
+		return is_none(mr);
+	if (version != VERSION)
+		return has_changed(mr, 0, NULL, NULL);
+	if (!cut || sscanf(cut, "%" SCNu64 " %u", &split_bytes, &workers) != 2 ||
+	    split_bytes == 0 || split_bytes > UINT32_MAX || workers == 0 || !seed ||
+	    !is_seed(seed, &resume->seed))
+		return is_none(mr);
+	*ret_split_bytes = split_bytes;
+	*ret_workers = workers;
+	return 0;
 }
 
 int whi_manifest_check(struct whi_mr *mr, const char *now, size_t len)

@@ -9,8 +9,12 @@
 #include "base/assert.h"
 #include "base/list.h"
 
-/* Low bits of a reference; everything referred to is aligned to 8. */
-enum { REF_KIND = 7 };
+enum {
+	/* Low bits of a reference; everything referred to is aligned to 8. */
+	REF_KIND = 7,
+	/* That a block of counted keys can hold, of no matter what kind. */
+	BLOCK_ROWS = WHI_BLOCK_BYTES / sizeof(struct whi_long),
+};
 
 static uint64_t ref_to(const void *at, enum whi_kind kind)
 {
@@ -46,6 +50,7 @@ static void collect_pairs(struct whi_rows *rows, const struct whi_qnode *chain)
 		collect_block(rows, whi_container_of(chain, struct whi_block, node));
 }
 
+/* Rows of at least the number `least`. */
 static void collect_shorts(struct whi_rows *rows, const struct whi_block *chunk, uint64_t least)
 {
 	const struct whi_short *records = (const void *)chunk->data;
@@ -67,18 +72,17 @@ static void collect_longs(struct whi_rows *rows, const struct whi_block *chunk, 
 	}
 }
 
-/* Rows of at least that number. */
-static void collect_numbers(struct whi_rows *rows, uint64_t least)
+static void collect_numbers(struct whi_rows *rows)
 {
 	const struct whi_part *part = rows->part;
 
 	for (uint32_t i = 0; i < part->shorts.chunk_count; i++)
-		collect_shorts(rows, part->shorts.chunks[i], least);
+		collect_shorts(rows, part->shorts.chunks[i], 0);
 	for (uint32_t i = 0; i < part->longs.chunk_count; i++)
-		collect_longs(rows, part->longs.chunks[i], least);
+		collect_longs(rows, part->longs.chunks[i], 0);
 }
 
-static int collect(struct whi_rows *rows, size_t count, uint64_t least)
+static int collect(struct whi_rows *rows, size_t count)
 {
 	const struct whi_part *part = rows->part;
 
@@ -88,7 +92,7 @@ static int collect(struct whi_rows *rows, size_t count, uint64_t least)
 	if (!rows->items)
 		return -ENOMEM;
 	if (rows->value != WH_MR_BYTES)
-		collect_numbers(rows, least);
+		collect_numbers(rows);
 	else
 		collect_pairs(rows, part->results ? part->results : part->pairs);
 	return 0;
@@ -100,7 +104,7 @@ int whi_rows_init(struct whi_rows *rows, const struct whi_part *part, enum wh_mr
 
 	*rows = (struct whi_rows){ .part = part, .value = value };
 	rows->all = value != WH_MR_BYTES ? whi_part_keys(part) : count_pairs(pairs);
-	return collect(rows, rows->all, 0);
+	return collect(rows, rows->all);
 }
 
 int whi_rows_init_blocks(struct whi_rows *rows, const struct whi_qnode *chain, size_t count,
@@ -235,53 +239,97 @@ void whi_rows_sample(struct whi_rows *rows, const struct whi_part *part, unsigne
 			     most);
 }
 
-/* How many numbers of a part have each count of bits. */
-struct sizes {
-	size_t rows[65];
-};
-
 static inline unsigned bits_of(uint64_t number)
 {
 	return number ? 64 - (unsigned)__builtin_clzll(number) : 0;
 }
 
-static void measure(struct sizes *sizes, const struct whi_part *part)
+/* The first rows of a part by their numbers, while they are looked for. */
+struct first {
+	struct whi_rows *rows;
+	size_t wanted;
+	size_t room;	/* for items */
+	uint64_t least; /* so many as are wanted have at least this number */
+};
+
+static uint64_t number_of(const struct whi_rows *rows, const struct whi_item *item)
 {
-	for (uint32_t i = 0; i < part->shorts.chunk_count; i++) {
-		const struct whi_block *chunk = part->shorts.chunks[i];
-		const struct whi_short *records = (const void *)chunk->data;
+	struct wh_mr_row row;
 
-		for (size_t k = 0; k < chunk->used / sizeof(*records); k++)
-			if (whi_likely(records[k].low))
-				sizes->rows[bits_of(records[k].count)]++;
+	whi_rows_get(rows, item->ref, &row);
+	return row.number;
+}
+
+/* Forget rows that so many others come before as are wanted. */
+static void forget_last(struct first *first)
+{
+	struct whi_rows *rows = first->rows;
+	size_t sizes[65] = { 0 }; /* how many numbers have each count of bits */
+	size_t count = 0, kept = 0;
+	unsigned bits = 65;
+
+	for (size_t i = 0; i < rows->count; i++)
+		sizes[bits_of(number_of(rows, &rows->items[i]))]++;
+	while (bits > 0 && count < first->wanted)
+		count += sizes[--bits];
+	first->least = bits > 1 ? UINT64_C(1) << (bits - 1) : bits;
+	for (size_t i = 0; i < rows->count; i++)
+		if (number_of(rows, &rows->items[i]) >= first->least)
+			rows->items[kept++] = rows->items[i];
+	rows->count = kept;
+}
+
+/* For all that a block can hold. */
+static int make_room(struct first *first)
+{
+	struct whi_rows *rows = first->rows;
+	struct whi_item *items;
+
+	if (rows->count + BLOCK_ROWS <= first->room)
+		return 0;
+	forget_last(first);
+	if (rows->count + BLOCK_ROWS <= first->room / 2)
+		return 0;
+	items = whi_realloc(rows->items, 2 * first->room * sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	rows->items = items;
+	first->room *= 2;
+	return 0;
+}
+
+static int collect_first(struct first *first, const struct whi_table *table)
+{
+	for (uint32_t i = 0; i < table->chunk_count; i++) {
+		const struct whi_block *chunk = table->chunks[i];
+
+		if (make_room(first) < 0)
+			return -ENOMEM;
+		if (chunk->kind == WHI_SHORT)
+			collect_shorts(first->rows, chunk, first->least);
+		else
+			collect_longs(first->rows, chunk, first->least);
 	}
-	for (uint32_t i = 0; i < part->longs.chunk_count; i++) {
-		const struct whi_block *chunk = part->longs.chunks[i];
-
-		for (size_t at = 0; at < chunk->used;) {
-			const struct whi_long *record = (const void *)(chunk->data + at);
-
-			sizes->rows[bits_of(record->count)]++;
-			at += whi_long_bytes(record->len);
-		}
-	}
+	return 0;
 }
 
 int whi_rows_init_first(struct whi_rows *rows, const struct whi_part *part,
 			const struct wh_mr_job *job)
 {
-	struct sizes sizes = { { 0 } };
-	unsigned bits = 65;
-	size_t count = 0;
+	struct first first = { .rows = rows, .wanted = job->rows_max, .room = 2 * BLOCK_ROWS };
 
 	if (job->value == WH_MR_BYTES || job->order != WH_MR_BY_VALUE || job->rows_max == 0 ||
 	    job->rows_max >= whi_part_keys(part))
 		return whi_rows_init(rows, part, job->value);
 	*rows = (struct whi_rows){ .part = part, .value = job->value, .all = whi_part_keys(part) };
-	measure(&sizes, part);
-	while (bits > 0 && count < job->rows_max)
-		count += sizes.rows[--bits];
-	return collect(rows, count, bits > 1 ? UINT64_C(1) << (bits - 1) : bits);
+	rows->items = whi_alloc(first.room * sizeof(*rows->items));
+	if (rows->items && collect_first(&first, &part->shorts) == 0 &&
+	    collect_first(&first, &part->longs) == 0) {
+		forget_last(&first);
+		return 0;
+	}
+	whi_rows_fini(rows);
+	return -ENOMEM;
 }
 
 void whi_rows_fini(struct whi_rows *rows)

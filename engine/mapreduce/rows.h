@@ -52,7 +52,7 @@ void whi_rows_sample(struct whi_rows *rows, const struct whi_part *part, unsigne
 size_t whi_part_rows(const struct whi_part *part, enum wh_mr_value value);
 uint64_t whi_part_used(const struct whi_part *part);
 
-/* All blocks of rows of a partition that is sealed, as a chain; they are the caller's. */
+/* All blocks of rows of a partition whose tables rest, as a chain; they are the caller's. */
 struct whi_qnode *whi_part_take_blocks(struct whi_part *part);
 
 /* What a record says, and how long it is. */

@@ -1,12 +1,10 @@
-/* Owns where slices begin, and the way of rows into them.
+/* Owns where slices begin.
  *
  * 1. Splitters ascend strictly: a row that is equal to one belongs to the slice behind it, so equal
  *    rows are in one slice.
- * 2. A splitter's bytes are its own, since the partition that it was found in is emptied.
- * 3. A block of a partition is freed, or filled again, once its rows have been dealt. */
+ * 2. A splitter's bytes are its own, since the partition that it was found in is emptied. */
 #include "mapreduce/slices.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -14,9 +12,10 @@
 #include "base/list.h"
 
 enum {
-	SAMPLES_A_PART = 32,
+	SAMPLES_A_SLICE = 32,
+	SAMPLES_A_PART = 32,	  /* at least */
+	PLACES_MAX = 256,	  /* in a part, to take samples from */
 	SPLITTER_MAX = 64 * 1024, /* longer rows are none */
-	HAND = 8,
 };
 
 /* How many of the `count` ranks at `ranks` are before each of some others. Together, since each is
@@ -57,21 +56,25 @@ static unsigned find_among_equals(const struct whi_slices *slices, unsigned low,
 	return low;
 }
 
-static inline bool is_tied(const struct whi_slices *slices, unsigned slice,
-			   const struct whi_rank *rank)
-{
-	return slice < slices->count - 1 && !whi_rank_before(rank, &slices->ranks[slice]);
-}
-
 unsigned whi_slices_find(const struct whi_slices *slices, const struct whi_rank *rank,
 			 const struct wh_mr_row *row)
 {
 	unsigned slice;
 
 	ranks_before(slices->ranks, slices->count - 1, rank, 1, &slice);
-	if (is_tied(slices, slice, rank))
+	if (whi_slices_is_tied(slices, slice, rank))
 		return find_among_equals(slices, slice, rank, row);
 	return slice;
+}
+
+void whi_slices_find_ranks(const struct whi_slices *slices, const struct whi_rank *ranks,
+			   unsigned count, unsigned *ret)
+{
+	/* Most come in hands of this many, which the compiler then goes through at once. */
+	if (count == WHI_HAND)
+		ranks_before(slices->ranks, slices->count - 1, ranks, WHI_HAND, ret);
+	else
+		ranks_before(slices->ranks, slices->count - 1, ranks, count, ret);
 }
 
 /* Splitters */
@@ -92,7 +95,7 @@ static void add_splitter(struct whi_slices *slices, const struct wh_mr_row *row,
 	if (row->value.len)
 		memcpy(*at + row->key.len, row->value.data, row->value.len);
 	*at += row->key.len + row->value.len;
-	slices->ranks[last] = whi_row_rank(row, slices->value, slices->order);
+	slices->ranks[last] = whi_row_rank(row, slices->job->value, slices->order);
 	slices->count++;
 }
 
@@ -123,19 +126,44 @@ static int copy_splitters(struct whi_slices *slices, const struct whi_rows *samp
 	return 0;
 }
 
-static int choose_splitters(struct whi_slices *slices, const struct whi_store *from, unsigned count)
+static size_t count_blocks(const struct whi_part *part)
 {
-	const struct wh_mr_job job = { .order = slices->order, .value = slices->value };
+	size_t count = part->shorts.chunk_count + part->longs.chunk_count;
+
+	for (const struct whi_qnode *node = part->results ? part->results : part->pairs; node;
+	     node = node->next)
+		count++;
+	return count;
+}
+
+/* `most` rows of a part, from all over it. */
+static void sample_part(struct whi_rows *sample, const struct whi_part *part, size_t most)
+{
+	size_t places = count_blocks(part);
+
+	places = places < PLACES_MAX ? places : PLACES_MAX;
+	for (size_t i = 0; i < places; i++)
+		whi_rows_sample(sample, part, (unsigned)(i * 256 / places), most / places + 1);
+}
+
+static int choose_splitters(struct whi_slices *slices, const struct whi_part *parts,
+			    unsigned part_count, unsigned count)
+{
+	const struct wh_mr_job job = { .order = slices->order, .value = slices->job->value };
 	const _Atomic bool stop = false;
-	struct whi_rows sample = { .value = slices->value };
+	struct whi_rows sample = { .value = job.value };
+	size_t most = (size_t)count * SAMPLES_A_SLICE / part_count;
 	int r = 0;
 
-	sample.items = whi_alloc(WHI_PARTS * SAMPLES_A_PART * sizeof(*sample.items));
+	most = most < SAMPLES_A_PART ? SAMPLES_A_PART : most;
+	sample.items = whi_alloc((part_count * most + PLACES_MAX) * sizeof(*sample.items));
 	if (!sample.items)
 		return -ENOMEM;
 	/* What came at a time may be alike: another time for each partition. */
-	for (unsigned part = 0; part < WHI_PARTS; part++)
-		whi_rows_sample(&sample, &from->parts[part], part, SAMPLES_A_PART);
+	for (unsigned i = 0; i < part_count && part_count > 1; i++)
+		whi_rows_sample(&sample, &parts[i], i, most);
+	if (part_count == 1)
+		sample_part(&sample, parts, most);
 	whi_rows_sort(&sample, &job, &stop);
 	if (sample.count > 0)
 		r = copy_splitters(slices, &sample, count);
@@ -143,26 +171,61 @@ static int choose_splitters(struct whi_slices *slices, const struct whi_store *f
 	return r;
 }
 
-int whi_slices_new(const struct wh_mr_job *job, const struct whi_store *from, unsigned count,
+static int make_shelves(struct whi_slices *slices)
+{
+	const size_t bytes = slices->count * sizeof(*slices->shelves);
+
+	slices->shelves = whi_aligned_alloc(alignof(struct whi_shelf), bytes);
+	if (!slices->shelves)
+		return -ENOMEM;
+	memset(slices->shelves, 0, bytes);
+	for (unsigned i = 0; i < slices->count && slices->spill; i++)
+		slices->shelves[i].stream = whi_spill_stream(slices->spill);
+	return 0;
+}
+
+static void free_splitters(struct whi_slices *slices)
+{
+	whi_free(slices->ranks);
+	whi_free(slices->rows);
+	whi_free(slices->bytes);
+	slices->ranks = NULL;
+	slices->rows = NULL;
+	slices->bytes = NULL;
+	slices->count = 0;
+}
+
+int whi_slices_choose(struct whi_slices *slices, const struct whi_part *parts, unsigned part_count,
+		      unsigned count)
+{
+	int r = -ENOMEM;
+
+	whi_assert(count >= 1 && count <= WHI_SLICES_MAX && !slices->count);
+	slices->ranks = whi_calloc(count, sizeof(*slices->ranks));
+	slices->rows = whi_calloc(count, sizeof(*slices->rows));
+	slices->count = 1;
+	if (slices->ranks && slices->rows)
+		r = count > 1 ? choose_splitters(slices, parts, part_count, count) : 0;
+	if (r == 0)
+		r = make_shelves(slices);
+	if (r < 0)
+		free_splitters(slices);
+	return r;
+}
+
+int whi_slices_new(const struct wh_mr_job *job, const struct whi_store *store,
 		   struct whi_slices **ret)
 {
 	struct whi_slices *slices = whi_calloc(1, sizeof(*slices));
 
-	whi_assert(count >= 1 && count <= WHI_SLICES_MAX && job->order != WH_MR_UNORDERED);
 	if (!slices)
 		return -ENOMEM;
-	slices->order = job->order;
-	slices->value = job->value;
-	slices->count = 1;
-	slices->to = whi_store_new();
-	if (!slices->to || (count > 1 && choose_splitters(slices, from, count) < 0)) {
-		whi_slices_free(slices);
-		return -ENOMEM;
-	}
-	slices->to->block_room = from->block_room;
-	slices->to->pool_most = from->pool_most;
-	for (unsigned i = 0; i < slices->count; i++)
-		atomic_init(&slices->to->parts[i].merge_bytes, UINT64_MAX);
+	slices->job = job;
+	slices->order = job->order == WH_MR_UNORDERED ? WH_MR_BY_KEY : job->order;
+	slices->spill = store->spill;
+	slices->block_room = store->block_room;
+	slices->pool_most = store->pool_most;
+	pthread_mutex_init(&slices->lock, NULL);
 	*ret = slices;
 	return 0;
 }
@@ -171,164 +234,15 @@ void whi_slices_free(struct whi_slices *slices)
 {
 	if (!slices)
 		return;
-	whi_store_free(slices->to);
-	whi_free(slices->bytes);
+	for (unsigned i = 0; slices->shelves && i < slices->count; i++) {
+		struct whi_shelf *shelf = &slices->shelves[i];
+
+		whi_blocks_free(whi_mpsc_take(&shelf->blocks));
+		whi_stream_fini(&shelf->stream);
+		whi_runs_fini(&shelf->runs);
+	}
+	whi_free(slices->shelves);
+	free_splitters(slices);
+	pthread_mutex_destroy(&slices->lock);
 	whi_free(slices);
-}
-
-/* Dealing */
-
-/* Some records, looked up together. */
-struct hand {
-	size_t count;
-	struct whi_rank ranks[HAND];
-	const void *records[HAND];
-	size_t lens[HAND];
-};
-
-struct dealing {
-	const struct whi_slices *slices;
-	struct whi_writer *writer;
-	struct hand hand;
-	uint64_t rows[WHI_SLICES_MAX];
-};
-
-static size_t row_of(enum whi_kind kind, const void *record, struct wh_mr_row *ret)
-{
-	if (kind == WHI_SHORT)
-		return whi_row_of_short(record, ret);
-	return kind == WHI_LONG ? whi_row_of_long(record, ret) : whi_row_of_pair(record, ret);
-}
-
-/* Blocks end with some bytes to spare; pairs may be longer than what is quickest for words. */
-static inline void copy_record(enum whi_kind kind, void *to, const void *from, size_t len)
-{
-	if (kind == WHI_SHORT)
-		memcpy(to, from, sizeof(struct whi_short));
-	else if (kind == WHI_LONG)
-		whi_bytes_copy_over(to, from, len);
-	else
-		memcpy(to, from, len);
-}
-
-/* Copy a record to its slice, which is `slice` unless it ties with a splitter. */
-static inline int deal_one(struct dealing *dealing, enum whi_kind kind, size_t i, unsigned slice)
-{
-	const struct whi_slices *slices = dealing->slices;
-	const struct hand *hand = &dealing->hand;
-	struct wh_mr_row row;
-	void *room;
-
-	if (whi_unlikely(is_tied(slices, slice, &hand->ranks[i]))) {
-		row_of(kind, hand->records[i], &row);
-		slice = find_among_equals(slices, slice, &hand->ranks[i], &row);
-	}
-	if (kind == WHI_PAIR)
-		room = whi_writer_room(dealing->writer, kind, slice, hand->lens[i]);
-	else
-		room = whi_writer_record(dealing->writer, kind, slice, hand->lens[i]);
-	if (!room)
-		return -ENOMEM;
-	copy_record(kind, room, hand->records[i], hand->lens[i]);
-	dealing->rows[slice]++;
-	return 0;
-}
-
-static inline __attribute__((always_inline)) int deal_hand(struct dealing *dealing,
-							   enum whi_kind kind, unsigned count)
-{
-	const struct whi_slices *slices = dealing->slices;
-	unsigned found[HAND];
-	int r = 0;
-
-	ranks_before(slices->ranks, slices->count - 1, dealing->hand.ranks, count, found);
-	for (unsigned i = 0; i < count && r == 0; i++)
-		r = deal_one(dealing, kind, i, found[i]);
-	dealing->hand.count = 0;
-	return r;
-}
-
-/* A short key is padded with zeros, as windows are. */
-static inline struct whi_rank rank_of_short(const struct whi_short *record, enum wh_mr_order order)
-{
-	uint64_t low = be64toh(record->low);
-
-	if (order == WH_MR_BY_KEY)
-		return (struct whi_rank){ low, be64toh(record->high) };
-	return (struct whi_rank){ ~(uint64_t)record->count, low };
-}
-
-/* Take the record at `record` into the hand. Returns its length. */
-static inline size_t take(struct dealing *dealing, enum whi_kind kind, const void *record)
-{
-	const struct whi_slices *slices = dealing->slices;
-	struct hand *hand = &dealing->hand;
-	struct wh_mr_row row;
-	size_t len = sizeof(struct whi_short);
-
-	if (kind == WHI_SHORT) {
-		/* Those without a key: see whi_part_fold_wide. */
-		if (whi_unlikely(!((const struct whi_short *)record)->low))
-			return len;
-		hand->ranks[hand->count] = rank_of_short(record, slices->order);
-	} else {
-		len = row_of(kind, record, &row);
-		hand->ranks[hand->count] = whi_row_rank(&row, slices->value, slices->order);
-	}
-	hand->records[hand->count] = record;
-	hand->lens[hand->count++] = len;
-	return len;
-}
-
-static inline __attribute__((always_inline)) int
-deal_block(struct dealing *dealing, enum whi_kind kind, const struct whi_block *block)
-{
-	int r = 0;
-
-	for (size_t at = 0; at < block->used && r == 0;) {
-		at += take(dealing, kind, block->data + at);
-		if (dealing->hand.count == HAND)
-			r = deal_hand(dealing, kind, HAND);
-	}
-	return r == 0 ? deal_hand(dealing, kind, (unsigned)dealing->hand.count) : r;
-}
-
-static int deal_blocks(struct dealing *dealing, struct whi_qnode **chain, const _Atomic bool *stop)
-{
-	int r = 0;
-
-	while (*chain && r == 0) {
-		struct whi_block *block = whi_container_of(*chain, struct whi_block, node);
-
-		if (atomic_load_explicit(stop, memory_order_relaxed))
-			return -ECANCELED;
-		if (block->kind == WHI_SHORT)
-			r = deal_block(dealing, WHI_SHORT, block);
-		else if (block->kind == WHI_LONG)
-			r = deal_block(dealing, WHI_LONG, block);
-		else
-			r = deal_block(dealing, WHI_PAIR, block);
-		*chain = block->node.next;
-		whi_pool_put(&dealing->writer->pool, block);
-	}
-	return r;
-}
-
-int whi_slices_deal(struct whi_slices *slices, struct whi_writer *writer, struct whi_part *part,
-		    const _Atomic bool *stop)
-{
-	struct dealing dealing = { .slices = slices, .writer = writer };
-	struct whi_qnode *chain = whi_part_take_blocks(part);
-	int r = deal_blocks(&dealing, &chain, stop);
-
-	whi_blocks_free(chain);
-	for (unsigned i = 0; i < slices->count; i++)
-		atomic_fetch_add_explicit(&slices->row_counts[i], dealing.rows[i],
-					  memory_order_relaxed);
-	return r;
-}
-
-struct whi_qnode *whi_slices_take(struct whi_slices *slices, unsigned slice)
-{
-	return whi_mpsc_take(&slices->to->parts[slice].pending);
 }

@@ -85,7 +85,7 @@ static void copy(uint8_t *to, const struct wh_mr_bytes *from)
 		memcpy(to, from->data, from->len);
 }
 
-static int gather(struct whi_sorter *sorter, const struct wh_mr_row *row)
+int whi_sorter_keep(struct whi_sorter *sorter, const struct wh_mr_row *row)
 {
 	struct whi_pair pair = { .value_len = row->value.len,
 				 .key_len = row->key.len & WHI_KEY_MAX };
@@ -150,7 +150,7 @@ static void sort(struct whi_rows *rows, const struct wh_mr_job *job, struct whi_
 }
 
 int whi_sort_to_disk(const struct whi_part *part, const struct wh_mr_job *job,
-		     struct whi_spill *spill, struct whi_runs *runs, uint64_t *ret_rows)
+		     struct whi_spill *spill, struct whi_runs *runs)
 {
 	struct whi_rows rows;
 	struct whi_run run;
@@ -159,7 +159,6 @@ int whi_sort_to_disk(const struct whi_part *part, const struct wh_mr_job *job,
 	if (r < 0)
 		return r;
 	sort(&rows, job, spill);
-	*ret_rows = rows.count;
 	if (rows.count > 0) {
 		r = whi_run_write(&run, &rows, job->rows_max ? job->rows_max : SIZE_MAX, spill);
 		if (r == 0)
@@ -187,23 +186,23 @@ static int write_combined_run(struct whi_sorter *sorter)
 
 int whi_sorter_end(struct whi_sorter *sorter)
 {
-	uint64_t rows;
 	int r;
 
 	if (sorter->bytes == 0)
 		return 0;
-	if (sorter->combines)
+	if (sorter->dealer)
+		r = whi_dealer_deal(sorter->dealer, &sorter->part);
+	else if (sorter->combines)
 		r = write_combined_run(sorter);
 	else
-		r = whi_sort_to_disk(&sorter->part, &sorter->job, sorter->spill, sorter->runs,
-				     &rows);
+		r = whi_sort_to_disk(&sorter->part, &sorter->job, sorter->spill, sorter->runs);
 	whi_sorter_fini(sorter);
 	return r;
 }
 
 int whi_sorter_add(struct whi_sorter *sorter, const struct wh_mr_row *row)
 {
-	int r = gather(sorter, row);
+	int r = whi_sorter_keep(sorter, row);
 
 	if (r < 0 || sorter->bytes < sorter->spill->pass_bytes)
 		return r;

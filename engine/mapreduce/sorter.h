@@ -5,14 +5,16 @@
 #pragma once
 
 #include "mapreduce/merge.h"
+#include "mapreduce/slices.h"
 
 struct whi_sorter {
 	struct whi_spill *spill;
 	struct wh_mr_job job; /* its order, and how many rows of it are wanted; the rest as given */
 	bool combines;	      /* numbers of equal keys; they are sorted by key */
 	enum whi_combine combine;
-	struct whi_runs *runs; /* where they go */
-	struct whi_part part;  /* gathered; never in the store */
+	struct whi_runs *runs;	   /* where they go, */
+	struct whi_dealer *dealer; /* unless they are dealt to slices as they come */
+	struct whi_part part;	   /* gathered; never in the store */
 	uint64_t bytes;
 };
 
@@ -21,7 +23,10 @@ void whi_sorter_init(struct whi_sorter *sorter, struct whi_spill *spill,
 		     const struct wh_mr_job *job, enum wh_mr_order order, struct whi_runs *runs);
 void whi_sorter_fini(struct whi_sorter *sorter);
 
-/* Add a row, which is copied. Returns 0, -ECANCELED or -errno. */
+/* Keep a copy of a row, however many there are. Returns 0 or -ENOMEM. */
+int whi_sorter_keep(struct whi_sorter *sorter, const struct wh_mr_row *row);
+
+/* The same, but they go when there are too many. Returns 0, -ECANCELED or -errno. */
 int whi_sorter_add(struct whi_sorter *sorter, const struct wh_mr_row *row);
 
 /* There are no more. Returns as whi_sorter_add. */
@@ -30,4 +35,4 @@ int whi_sorter_end(struct whi_sorter *sorter);
 /* Sort the rows of `part`, which is not the store's any more, and write them as a run. Returns as
  * whi_sorter_add. */
 int whi_sort_to_disk(const struct whi_part *part, const struct wh_mr_job *job,
-		     struct whi_spill *spill, struct whi_runs *runs, uint64_t *ret_rows);
+		     struct whi_spill *spill, struct whi_runs *runs);

@@ -1,5 +1,5 @@
-/* Owns the borders: which records of a buffer belong to a source, and how a buffer is filled from
- * the page cache.
+/* Owns the borders: which records of a buffer belong to a source; and whether its file is still the
+ * one that was listed.
  *
  * 1. buf->data[0] is the byte at `pos` of the file.
  * 2. Until synced, that byte lies before the source's first record; no record before it is ours.
@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "mapreduce/decompress.h"
@@ -20,6 +19,8 @@
 
 /* Read beyond the end of a part at first: its last record goes on for a few bytes. */
 enum { BEYOND_BYTES = 4096 };
+
+enum { SYS_CACHESTAT = 451 }; /* of Linux 6.5, on all processors; headers may be older */
 
 void whi_source_init(struct whi_source *source, const char *path, uint64_t begin, uint64_t end)
 {
@@ -71,10 +72,30 @@ bool whi_has_shrunk(int fd, uint64_t size)
 	return size > 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < size;
 }
 
+/* What a read says stays. That the last record is too short is but a consequence, and so is what
+ * the read says of a pipe in the file's place. */
+static void has_lost(struct whi_source *source)
+{
+	if (!source->error || source->error == -ENODATA || source->error == -ESPIPE)
+		source->error = -ESTALE;
+}
+
 void whi_source_check_length(struct whi_source *source, int fd)
 {
-	if (whi_has_shrunk(fd, source->size))
-		source->error = -ESTALE;
+	if (!source->checked && whi_has_shrunk(fd, source->size))
+		has_lost(source);
+}
+
+bool whi_source_ends(struct whi_source *source, int fd, uint64_t at)
+{
+	struct stat st;
+
+	if (at == 0 || at != source->size || fstat(fd, &st) < 0 || (uint64_t)st.st_size > at)
+		return false;
+	source->checked = true;
+	if ((uint64_t)st.st_size < at)
+		has_lost(source);
+	return true;
 }
 
 static void consume(struct whi_source *source, struct whi_buffer *buf, size_t len)
@@ -207,6 +228,25 @@ int whi_open_cached(const char *path)
 	return (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 }
 
+bool whi_is_cached(int fd, uint64_t begin, uint64_t len)
+{
+	const struct {
+		uint64_t begin;
+		uint64_t len;
+	} range = { begin, len };
+	struct {
+		uint64_t cached;
+		uint64_t dirty;
+		uint64_t written;
+		uint64_t evicted;
+		uint64_t recently_evicted;
+	} pages;
+
+	if (syscall(SYS_CACHESTAT, fd, &range, &pages, 0) < 0)
+		return false;
+	return pages.cached >= len / (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer *buf)
 {
 	uint64_t pos = source->pos + buf->len;
@@ -224,47 +264,4 @@ size_t whi_source_want(const struct whi_source *source, const struct whi_buffer 
 	uint64_t want = whi_source_far(source, buf);
 
 	return want < buf->room - buf->len ? (size_t)want : buf->room - buf->len;
-}
-
-static ssize_t read_cached(const struct whi_source *source, int fd, const struct whi_buffer *buf)
-{
-	struct iovec iov = { buf->data + buf->len, whi_source_want(source, buf) };
-
-	return preadv2(fd, &iov, 1, (off_t)(source->pos + buf->len), RWF_NOWAIT);
-}
-
-static int map_fd(struct whi_source *source, struct whi_mapper *mapper, int fd)
-{
-	struct whi_buffer *buf = &mapper->buf;
-	int r = whi_buffer_reserve(buf, WHI_READ_BYTES);
-
-	buf->len = 0;
-	while (r == 0 && !source->done) {
-		uint64_t began = whi_step_begin(mapper->shared->times);
-		ssize_t n = read_cached(source, fd, buf);
-
-		whi_step_end(mapper->shared->times, WHI_STEP_READ, began);
-
-		if (n < 0)
-			return WHI_NOT_CACHED;
-		buf->len += (size_t)n;
-		if (whi_source_is_compressed(source, buf))
-			return WHI_COMPRESSED;
-		r = whi_source_map(source, mapper, buf, n == 0);
-	}
-	return r;
-}
-
-int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper)
-{
-	int fd = whi_open_cached(source->path);
-	int r;
-
-	if (fd < 0)
-		return WHI_NOT_CACHED;
-	r = whi_source_is_replaced(source, fd) ? 0 : map_fd(source, mapper, fd);
-	if (r == 0)
-		whi_source_check_length(source, fd);
-	close(fd);
-	return r;
 }

@@ -43,8 +43,8 @@ struct whi_source {
 	bool look;	  /* whether it is compressed is not known, and matters */
 	uint64_t counted; /* bytes told to the progress so far */
 	size_t room_max;  /* no record is longer: -EFBIG; 0: as the job says */
-	int error; /* of the file, once the source is done: -ESTALE, -ENODATA; what there is was
-		      mapped */
+	bool checked;	  /* the length, after the last read */
+	int error;	  /* of the file: of a read, -ESTALE, -ENODATA; what there is was mapped */
 };
 
 /* Begin with a part of a file. */
@@ -67,6 +67,10 @@ bool whi_source_is_replaced(struct whi_source *source, int fd);
  * read while the file was cut may be zeroes. */
 void whi_source_check_length(struct whi_source *source, int fd);
 
+/* Whether the file, open as `fd`, ends at `at`, up to where it has been read: a read that finds
+ * nothing can be spared then. False: that is not known. True: its length has been checked. */
+bool whi_source_ends(struct whi_source *source, int fd, uint64_t at);
+
 /* Whether the file that is open as `fd` is shorter than `size`, which it was. */
 bool whi_has_shrunk(int fd, uint64_t size);
 
@@ -76,11 +80,6 @@ uint64_t whi_source_far(const struct whi_source *source, const struct whi_buffer
 /* How many bytes to read next, behind those in `buf`. */
 size_t whi_source_want(const struct whi_source *source, const struct whi_buffer *buf);
 
-/* Map the source, from `pos` on, as far as its file is in the page cache, without waiting for a
- * device. Returns 0 at the end, WHI_NOT_CACHED if it has to be read from `pos` on in another way,
- * WHI_COMPRESSED, or an error as whi_source_map. */
-int whi_source_map_cached(struct whi_source *source, struct whi_mapper *mapper);
-
 /* Whether the file begins as compressed data do, if that is to be looked for; `buf` has its first
  * bytes, and all of them if it is short. Looks once. */
 bool whi_source_is_compressed(struct whi_source *source, const struct whi_buffer *buf);
@@ -88,6 +87,10 @@ bool whi_source_is_compressed(struct whi_source *source, const struct whi_buffer
 /* Open a file if finding it needs no device. Returns a descriptor, or -1: any failure is somebody
  * else's to explain. */
 int whi_open_cached(const char *path);
+
+/* Whether the page cache has pages for these bytes of a file; they may still be on their way there.
+ * False also where the kernel cannot tell. */
+bool whi_is_cached(int fd, uint64_t begin, uint64_t len);
 
 /* Bytes that are done since this was last asked. */
 uint64_t whi_source_progress(struct whi_source *source);

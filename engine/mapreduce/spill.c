@@ -17,6 +17,9 @@ enum {
 	FAN_IN_MIN = 2,
 	RUNS_A_PART = 4,
 	RUNS_A_PART_MAX = 64,
+	SLICES_MIN = 16,
+	AHEAD_BYTES = 4 * WHI_EXTENT_BYTES, /* of a stream, being fetched */
+	STOP_ROWS = 4096,		    /* between two looks at `stop` */
 };
 
 static uint64_t within(uint64_t bytes, uint64_t low, uint64_t high)
@@ -51,12 +54,17 @@ void whi_spill_fini(struct whi_spill *spill)
 	whi_spill_file_fini(&spill->file);
 }
 
+/* What a block of so many bytes has room for. */
+static size_t room_in(uint64_t bytes)
+{
+	return (bytes - sizeof(struct whi_block)) & ~(size_t)(WHI_BLOCK_ALIGN - 1);
+}
+
 size_t whi_spill_block_room(const struct whi_spill *spill)
 {
 	const uint64_t open = (uint64_t)spill->workers * 2 * WHI_PARTS;
-	uint64_t bytes = within(spill->budget.max / 8 / open, BLOCK_BYTES_MIN, WHI_BLOCK_BYTES);
 
-	return (bytes - sizeof(struct whi_block)) & ~(size_t)(WHI_BLOCK_ALIGN - 1);
+	return room_in(within(spill->budget.max / 8 / open, BLOCK_BYTES_MIN, WHI_BLOCK_BYTES));
 }
 
 size_t whi_spill_pool_most(const struct whi_spill *spill)
@@ -67,6 +75,12 @@ size_t whi_spill_pool_most(const struct whi_spill *spill)
 		      WHI_POOL_MOST);
 }
 
+uint64_t whi_spill_merge_most(const struct whi_spill *spill)
+{
+	return within(spill->budget.max / 8 / WHI_PARTS, WHI_MERGE_BYTES_FIRST,
+		      WHI_MERGE_BYTES_MOST);
+}
+
 size_t whi_spill_front_bytes(const struct whi_spill *spill, size_t l2_bytes)
 {
 	return within(spill->budget.max / 16 / spill->workers, FRONT_BYTES_MIN, l2_bytes);
@@ -75,6 +89,28 @@ size_t whi_spill_front_bytes(const struct whi_spill *spill, size_t l2_bytes)
 size_t whi_spill_fan_in(const struct whi_spill *spill)
 {
 	return within(spill->pass_bytes / spill->run_bytes, FAN_IN_MIN, SIZE_MAX);
+}
+
+/* Each worker sorts one, and for each worker there are up to two that have become text. */
+size_t whi_spill_slice_bytes(const struct whi_spill *spill)
+{
+	return spill->pass_bytes / 2;
+}
+
+/* An eighth for open blocks, as while mapping. */
+static uint64_t open_bytes(const struct whi_spill *spill)
+{
+	return spill->budget.max / 8 / spill->workers;
+}
+
+unsigned whi_spill_slices_max(const struct whi_spill *spill, unsigned most)
+{
+	return (unsigned)within(open_bytes(spill) / BLOCK_BYTES_MIN, SLICES_MIN, most);
+}
+
+size_t whi_spill_slice_room(const struct whi_spill *spill, unsigned count)
+{
+	return room_in(within(open_bytes(spill) / count, BLOCK_BYTES_MIN, WHI_BLOCK_BYTES));
 }
 
 void whi_spill_depth(struct whi_spill *spill, unsigned depth)
@@ -108,7 +144,7 @@ static int write_table(struct whi_stream_writer *writer, const struct whi_table 
 	return 0;
 }
 
-static int write_pairs(struct whi_stream_writer *writer, const struct whi_qnode *chain,
+static int write_chain(struct whi_stream_writer *writer, const struct whi_qnode *chain,
 		       const _Atomic bool *stop)
 {
 	for (; chain; chain = chain->next) {
@@ -121,6 +157,20 @@ static int write_pairs(struct whi_stream_writer *writer, const struct whi_qnode 
 			return -ECANCELED;
 	}
 	return 0;
+}
+
+int whi_spill_chain(struct whi_spill *spill, struct whi_stream *stream,
+		    const struct whi_qnode *chain)
+{
+	struct whi_stream_writer writer;
+	int r;
+
+	whi_stream_writer_init(&writer, &spill->file, stream, spill->block_bytes);
+	r = write_chain(&writer, chain, spill->stop);
+	if (r == 0)
+		r = whi_stream_flush(&writer);
+	whi_stream_writer_fini(&writer);
+	return r;
 }
 
 /* Forget what was written since `stream` was as `before`: it is still in memory. */
@@ -152,7 +202,7 @@ int whi_spill_part(struct whi_store *store, struct whi_part *part)
 	if (r == 0)
 		r = write_table(&writer, &part->longs, spill->stop);
 	if (r == 0)
-		r = write_pairs(&writer, part->pairs, spill->stop);
+		r = write_chain(&writer, part->pairs, spill->stop);
 	if (r == 0)
 		r = whi_stream_flush(&writer);
 	whi_stream_writer_fini(&writer);
@@ -189,16 +239,25 @@ static struct whi_part *claim_largest(struct whi_store *store)
 	}
 }
 
+/* Whether merging frees too little for the time that it takes to read the tables. */
+static bool has_little_pending(const struct whi_part *part)
+{
+	return atomic_load_explicit(&part->pending_bytes, memory_order_relaxed) <
+	       atomic_load_explicit(&part->held, memory_order_relaxed) / 8;
+}
+
 int whi_spill_relieve(struct whi_store *store, struct whi_pool *pool)
 {
 	while (whi_budget_is_over(&store->spill->budget)) {
 		struct whi_part *part = claim_largest(store);
+		bool has_little;
 		int r;
 
 		if (!part)
 			return 0;
+		has_little = has_little_pending(part);
 		r = whi_part_merge(store, part, pool);
-		if (r == 0)
+		if (r == 0 && (has_little || whi_budget_is_over(&store->spill->budget)))
 			r = whi_spill_part(store, part);
 		atomic_store_explicit(&part->claimed, false, memory_order_release);
 		/* Nothing is lost, and whoever stopped the job may want what there is. */
@@ -208,4 +267,38 @@ int whi_spill_relieve(struct whi_store *store, struct whi_pool *pool)
 			return r;
 	}
 	return 0;
+}
+
+/* All rows of the chunk that has been loaded. */
+static int read_chunk(struct whi_stream_reader *reader, whi_row_fn fn, void *arg,
+		      const _Atomic bool *stop)
+{
+	struct wh_mr_row row;
+	int r;
+
+	while ((r = whi_stream_next(reader, &row)) > 0) {
+		r = fn(arg, &row);
+		if (r < 0)
+			return r;
+		if (reader->records % STOP_ROWS == 0 &&
+		    atomic_load_explicit(stop, memory_order_relaxed))
+			return -ECANCELED;
+	}
+	return r;
+}
+
+int whi_spill_read(const struct whi_spill *spill, const struct whi_stream *stream, whi_row_fn fn,
+		   void *arg)
+{
+	struct whi_stream_reader reader;
+	int r;
+
+	whi_stream_reader_init(&reader, stream, spill->block_bytes * 2, AHEAD_BYTES);
+	while ((r = whi_stream_load(&reader)) > 0) {
+		r = read_chunk(&reader, fn, arg, spill->stop);
+		if (r < 0)
+			break;
+	}
+	whi_stream_reader_fini(&reader);
+	return r;
 }

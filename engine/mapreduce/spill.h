@@ -1,7 +1,7 @@
 /*
  * What a job does when its memory is not enough: the largest partitions are written to a temporary
  * file and begin anew, as often as it takes. In the end a partition is either in memory or on disk
- * as a whole, and those on disk are reduced piece by piece (spill_pass.h).
+ * as a whole, and those on disk are reduced piece by piece (pass.h).
  */
 #pragma once
 
@@ -46,17 +46,37 @@ size_t whi_spill_block_room(const struct whi_spill *spill);
 /* How many of them a worker keeps for later; 0: as many as it likes. */
 size_t whi_spill_pool_most(const struct whi_spill *spill);
 
+/* Of a partition, pending before it is merged: see struct whi_store. */
+uint64_t whi_spill_merge_most(const struct whi_spill *spill);
+
 /* How much of a cache a front table may fill. */
 size_t whi_spill_front_bytes(const struct whi_spill *spill, size_t l2_bytes);
 
 /* How many runs one worker merges at a time. */
 size_t whi_spill_fan_in(const struct whi_spill *spill);
 
+/* How large a slice may be to be sorted in memory while others are put out, */
+size_t whi_spill_slice_bytes(const struct whi_spill *spill);
+
+/* how many there may be, up to `most`, and how long their open blocks may be then. */
+unsigned whi_spill_slices_max(const struct whi_spill *spill, unsigned most);
+size_t whi_spill_slice_room(const struct whi_spill *spill, unsigned count);
+
 /* Remember the greatest depth. */
 void whi_spill_depth(struct whi_spill *spill, unsigned depth);
 
 /* An empty stream of its own. */
 struct whi_stream whi_spill_stream(struct whi_spill *spill);
+
+/* Append the records of some blocks to a stream. Returns 0, -ECANCELED or -errno. */
+int whi_spill_chain(struct whi_spill *spill, struct whi_stream *stream,
+		    const struct whi_qnode *chain);
+
+/* Call `fn` with each row of a stream, in no order. Returns 0, -ECANCELED, -errno or the first
+ * negative result. */
+typedef int (*whi_row_fn)(void *arg, const struct wh_mr_row *row);
+int whi_spill_read(const struct whi_spill *spill, const struct whi_stream *stream, whi_row_fn fn,
+		   void *arg);
 
 /* Write the largest partitions to disk until the budget is kept, or all are somebody's. Any thread
  * that holds no claim. Returns 0 or -errno. */

@@ -17,7 +17,7 @@
 #include "mapreduce/spill.h"
 #include "mapreduce/wide.h"
 
-enum { MERGE_BYTES_MIN = 2 * WHI_BLOCK_BYTES, FETCH_BYTES = 1024 };
+enum { FETCH_BYTES = 1024 };
 
 struct whi_store *whi_store_new(void)
 {
@@ -26,8 +26,9 @@ struct whi_store *whi_store_new(void)
 	if (!store)
 		return NULL;
 	memset(store, 0, sizeof(*store));
+	store->merge_most = WHI_MERGE_BYTES_MOST;
 	for (unsigned i = 0; i < WHI_PARTS; i++)
-		atomic_init(&store->parts[i].merge_bytes, MERGE_BYTES_MIN);
+		atomic_init(&store->parts[i].merge_bytes, WHI_MERGE_BYTES_FIRST);
 	return store;
 }
 
@@ -95,6 +96,11 @@ static void count_held(struct whi_store *store, struct whi_part *part, uint64_t 
 		whi_budget_add(&store->spill->budget, (int64_t)(held - before - consumed));
 }
 
+static uint64_t memory_of(const struct whi_part *part)
+{
+	return whi_table_bytes(&part->shorts) + whi_table_bytes(&part->longs) + part->pair_bytes;
+}
+
 static uint64_t chain_bytes(const struct whi_qnode *chain)
 {
 	uint64_t bytes = 0;
@@ -108,10 +114,7 @@ static uint64_t chain_bytes(const struct whi_qnode *chain)
 void whi_part_hold(struct whi_store *store, struct whi_part *part)
 {
 	part->pair_bytes = chain_bytes(part->pairs) + chain_bytes(part->results);
-	count_held(store, part,
-		   whi_table_bytes(&part->shorts) + whi_table_bytes(&part->longs) +
-			   part->pair_bytes,
-		   0);
+	count_held(store, part, memory_of(part), 0);
 }
 
 void whi_part_forget(struct whi_store *store, struct whi_part *part)
@@ -136,37 +139,138 @@ static void fetch_begin(const struct whi_block *block)
 		__builtin_prefetch((const uint8_t *)block + at);
 }
 
-int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool)
+static uint64_t record_bytes(const struct whi_part *part)
+{
+	return part->shorts.bytes + part->longs.bytes;
+}
+
+/* What was pending, by kind: one index at a time is in the cache. */
+struct pending {
+	struct whi_fifo blocks[WHI_KINDS];
+	uint64_t used[WHI_KINDS];
+	uint64_t memory;
+};
+
+static void take_pending(struct pending *ret, struct whi_part *part)
 {
 	struct whi_qnode *chain = whi_mpsc_take(&part->pending);
-	uint64_t merged = 0, table_bytes, consumed = 0;
-	uint64_t began = whi_step_begin(store->times);
-	int r = 0;
 
+	*ret = (struct pending){ 0 };
 	while (chain) {
 		struct whi_block *block = whi_container_of(chain, struct whi_block, node);
 
 		chain = chain->next;
-		if (chain)
-			fetch_begin(whi_container_of(chain, struct whi_block, node));
-		merged += block->used;
-		consumed += block_memory(block);
+		ret->used[block->kind] += block->used;
+		ret->memory += block_memory(block);
+		whi_fifo_push(&ret->blocks[block->kind], &block->node);
+	}
+}
+
+static int expect(struct whi_part *part, struct whi_pool *pool, enum whi_kind kind, uint64_t bytes)
+{
+	if (bytes == 0 || kind == WHI_PAIR)
+		return 0;
+	return whi_table_expect(kind == WHI_SHORT ? &part->shorts : &part->longs, pool, kind,
+				bytes);
+}
+
+/* Takes the blocks. */
+static int merge_kind(struct whi_store *store, struct whi_part *part, struct whi_pool *pool,
+		      struct whi_fifo *blocks)
+{
+	struct whi_qnode *node;
+	int r = 0;
+
+	while ((node = whi_fifo_pop(blocks)) != NULL) {
+		struct whi_block *block = whi_container_of(node, struct whi_block, node);
+
 		if (r < 0) {
 			whi_free(block);
 			continue;
 		}
+		if (blocks->head)
+			fetch_begin(whi_container_of(blocks->head, struct whi_block, node));
 		if (block->kind == WHI_PAIR)
 			part->pair_bytes += block_memory(block);
 		r = merge_block(part, store->combine, pool, block);
 	}
+	return r;
+}
+
+static int merge_pending(struct whi_store *store, struct whi_part *part, struct whi_pool *pool,
+			 struct pending *pending)
+{
+	int r = 0;
+
+	for (unsigned kind = 0; kind < WHI_KINDS; kind++) {
+		if (r == 0)
+			r = expect(part, pool, kind, pending->used[kind]);
+		if (r == 0)
+			r = merge_kind(store, part, pool, &pending->blocks[kind]);
+		else
+			whi_blocks_free(pending->blocks[kind].head);
+	}
+	return r;
+}
+
+/* How much is to be pending before the next merge. Each reads the whole table, so there should be
+ * as much to merge. Where many keys are new, merging frees little memory, and is put off: it takes
+ * the cache from the front table. Where few are, the memory of blocks that are merged soon stays in
+ * the cache. */
+static void pace_merges(const struct whi_store *store, struct whi_part *part, uint64_t merged,
+			uint64_t grown)
+{
+	uint64_t next = atomic_load_explicit(&part->merge_bytes, memory_order_relaxed);
+	uint64_t table = record_bytes(part);
+
+	if (grown > merged / 4)
+		next = next < store->merge_most / 4 ? next * 4 : store->merge_most;
+	atomic_store_explicit(&part->merge_bytes, next > table ? next : table,
+			      memory_order_relaxed);
+}
+
+/* What was pending has been merged into tables whose records were `before` bytes. */
+static void end_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool,
+		      const struct pending *pending, uint64_t before)
+{
+	uint64_t merged = 0;
+
+	whi_table_rest(&part->shorts, pool);
+	whi_table_rest(&part->longs, pool);
+	for (unsigned kind = 0; kind < WHI_KINDS; kind++)
+		merged += pending->used[kind];
 	atomic_fetch_sub_explicit(&part->pending_bytes, merged, memory_order_relaxed);
-	/* A bigger table takes longer to bring into the cache: merge more at a time. */
-	table_bytes = whi_table_bytes(&part->shorts) + whi_table_bytes(&part->longs);
-	count_held(store, part, table_bytes + part->pair_bytes, consumed);
-	if (table_bytes / 8 > MERGE_BYTES_MIN)
-		atomic_store_explicit(&part->merge_bytes, table_bytes / 8, memory_order_relaxed);
+	count_held(store, part, memory_of(part), pending->memory);
+	pace_merges(store, part, pending->used[WHI_SHORT] + pending->used[WHI_LONG],
+		    record_bytes(part) - before);
+}
+
+/* What goes to disk meets there, whatever it was here. */
+static bool has_twins(const struct whi_store *store, const struct whi_part *part)
+{
+	return !part->spilled.count &&
+	       (store->combine == WHI_COMBINE_ADD_EXACT || part->shorts.has_wide);
+}
+
+static int merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool, bool last)
+{
+	uint64_t began = whi_step_begin(store->times);
+	uint64_t before = record_bytes(part);
+	struct pending pending;
+	int r;
+
+	take_pending(&pending, part);
+	r = merge_pending(store, part, pool, &pending);
+	if (r == 0 && last && has_twins(store, part))
+		r = whi_part_fold_wide(part, store->combine, pool);
+	end_merge(store, part, pool, &pending, before);
 	whi_step_end(store->times, WHI_STEP_MERGE, began);
 	return r;
+}
+
+int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool)
+{
+	return merge(store, part, pool, false);
 }
 
 /* What is mapped from now on would be lost. */
@@ -211,26 +315,11 @@ static void block_push(struct whi_writer *writer, struct whi_part *part, struct 
 		store_fail(store, r);
 }
 
-int whi_store_reduce(struct whi_store *store, unsigned part)
+int whi_store_reduce(struct whi_store *store, unsigned part, struct whi_pool *pool)
 {
-	struct whi_pool pool = { 0 };
-	int r;
+	int r = merge(store, &store->parts[part], pool, true);
 
-	pool.room = store->block_room;
-	pool.most = store->pool_most;
-	r = whi_part_merge(store, &store->parts[part], &pool);
-	/* What goes to disk meets there, whatever it was here. */
-	if (!store->parts[part].spilled.count &&
-	    (store->combine == WHI_COMBINE_ADD_EXACT || store->parts[part].shorts.has_wide))
-		whi_part_fold_wide(&store->parts[part], store->combine);
-	whi_pool_fini(&pool);
 	return r < 0 ? r : atomic_load(&store->error);
-}
-
-void whi_part_seal(struct whi_part *part)
-{
-	whi_table_seal(&part->shorts);
-	whi_table_seal(&part->longs);
 }
 
 void whi_writer_init(struct whi_writer *writer, struct whi_store *store)

@@ -21,7 +21,14 @@
 #include "mapreduce/table.h"
 #include "mapreduce/times.h"
 
-enum { WHI_PARTS = 256, WHI_TURN_LAST = (1 << 20) - 1 };
+enum {
+	WHI_PARTS = 256,
+	WHI_TURN_LAST = (1 << 20) - 1,
+	/* Of a partition, pending before its first merge; and before any, as long as its table is
+	 * smaller. */
+	WHI_MERGE_BYTES_FIRST = 2 * WHI_BLOCK_BYTES,
+	WHI_MERGE_BYTES_MOST = 2 * 1024 * 1024,
+};
 
 struct whi_spill;
 
@@ -46,6 +53,7 @@ struct whi_store {
 	struct whi_part parts[WHI_PARTS];
 	enum whi_combine combine; /* numbers of equal keys; set before anything is written */
 	struct whi_spill *spill;  /* when to write partitions to disk, and where; NULL: never */
+	uint64_t merge_most;	  /* pending of a partition, unless its tables are larger */
 	size_t block_room;	  /* of ordinary blocks; 0: WHI_BLOCK_ROOM */
 	size_t pool_most;	  /* of these in a writer's pool; 0: WHI_POOL_MOST */
 	struct whi_times *times;  /* NULL: nobody asks */
@@ -95,8 +103,8 @@ void *whi_writer_room(struct whi_writer *writer, enum whi_kind kind, unsigned pa
 int whi_writer_add_long(struct whi_writer *writer, uint32_t hash, const uint8_t *bytes, size_t len,
 			uint64_t count);
 
-/* Merge what is pending in a partition that the caller has claimed. Returns 0 or -ENOMEM or
- * -EOVERFLOW. */
+/* Merge what is pending in a partition that the caller has claimed; its tables rest then. Returns 0
+ * or -ENOMEM or -EOVERFLOW. */
 int whi_part_merge(struct whi_store *store, struct whi_part *part, struct whi_pool *pool);
 
 /* Free what a partition that the caller has claimed holds in memory, without what is pending. */
@@ -109,11 +117,8 @@ void whi_part_hold(struct whi_store *store, struct whi_part *part);
 void whi_part_forget(struct whi_store *store, struct whi_part *part);
 
 /* Merge what is pending in partition `part`. All writers are flushed, nobody writes any more; one
- * caller a partition. Returns 0 or -ENOMEM. */
-int whi_store_reduce(struct whi_store *store, unsigned part);
-
-/* Nothing more will be merged into `part`: free what only merging needs. */
-void whi_part_seal(struct whi_part *part);
+ * caller a partition. Returns 0 or -ENOMEM or -EOVERFLOW. */
+int whi_store_reduce(struct whi_store *store, unsigned part, struct whi_pool *pool);
 
 /* Free what is in `part`. */
 void whi_part_fini(struct whi_part *part);
@@ -136,11 +141,15 @@ static inline void *whi_writer_record(struct whi_writer *writer, enum whi_kind k
 	return left->at - len;
 }
 
-/* Fetch where the partition's next record goes. */
+/* Fetch where the partition's next records go: the line after the one where the next begins, which
+ * was fetched for those before it. */
 static inline void whi_writer_fetch(const struct whi_writer *writer, enum whi_kind kind,
 				    unsigned part)
 {
-	__builtin_prefetch(writer->rooms[kind][part].at, 1);
+	/* As a number: there may be no block. */
+	uintptr_t at = (uintptr_t)writer->rooms[kind][part].at;
+
+	__builtin_prefetch((const void *)(at + 64), 1);
 }
 
 static inline int whi_writer_add_short(struct whi_writer *writer, const struct whi_key *key,

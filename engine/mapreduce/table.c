@@ -22,6 +22,7 @@ enum {
 	PLACES_FIRST = 128,
 	CHUNKS_FIRST = 2,
 	UNIT_BITS = 12,
+	LONG_BYTES = 48,     /* of a long record, about */
 	AHEAD = 32,	     /* records whose cache lines are fetched before they are needed */
 	SOURCE_AHEAD = 1024, /* bytes of records fetched before they are looked at */
 };
@@ -98,8 +99,9 @@ static uint32_t mask_for(uint32_t chunks)
 }
 
 /* A new index, of `places` places, for references into up to `chunks` chunks. */
-static int reindex(struct whi_table *table, uint64_t places, uint32_t chunks)
+static int reindex(struct whi_table *table, struct whi_pool *pool, uint64_t places, uint32_t chunks)
 {
+	size_t room;
 	struct index index = {
 		.mask = (uint32_t)(places - 1),
 		.ref_mask = mask_for(chunks),
@@ -107,7 +109,7 @@ static int reindex(struct whi_table *table, uint64_t places, uint32_t chunks)
 
 	if (places > UINT32_MAX / 2)
 		return -ENOMEM;
-	index.places = whi_calloc(places, sizeof(*index.places));
+	index.places = whi_pool_take_places(pool, places, &room);
 	if (!index.places)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < table->chunk_count; i++) {
@@ -119,8 +121,9 @@ static int reindex(struct whi_table *table, uint64_t places, uint32_t chunks)
 		else
 			index_longs(&index, chunk, ref);
 	}
-	whi_free(table->index);
+	whi_pool_put_places(pool, table->index, table->room);
 	table->index = index.places;
+	table->room = room;
 	table->mask = index.mask;
 	table->ref_mask = index.ref_mask;
 	return 0;
@@ -150,7 +153,7 @@ static int add_chunk(struct whi_table *table, struct whi_pool *pool, enum whi_ki
 		return -ENOMEM;
 	/* Places get room for references into as many chunks again. */
 	if (table->index && count > table->ref_mask >> UNIT_BITS &&
-	    reindex(table, (uint64_t)table->mask + 1, count * 2) < 0)
+	    reindex(table, pool, (uint64_t)table->mask + 1, count * 2) < 0)
 		return -ENOMEM;
 	chunk = whi_pool_take(pool, kind, len);
 	if (!chunk)
@@ -159,22 +162,36 @@ static int add_chunk(struct whi_table *table, struct whi_pool *pool, enum whi_ki
 	return 0;
 }
 
-/* The index and the first chunk of an empty table. */
-static int start(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind)
+/* About as many records as there are in `bytes`. */
+static uint64_t records_in(enum whi_kind kind, uint64_t bytes)
 {
-	if (table->chunk_count == 0 && add_chunk(table, pool, kind, 0) < 0)
-		return -ENOMEM;
-	return reindex(table, PLACES_FIRST, CHUNKS_FIRST);
+	return bytes / (kind == WHI_SHORT ? sizeof(struct whi_short) : LONG_BYTES);
 }
 
-static int grow(struct whi_table *table)
+int whi_table_expect(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind,
+		     uint64_t bytes)
+{
+	uint64_t keys = table->used + records_in(kind, bytes);
+	uint64_t chunks = table->chunk_count + bytes / whi_pool_room(pool) + CHUNKS_FIRST;
+	uint64_t places = PLACES_FIRST;
+
+	while (keys * 8 > places * 5)
+		places *= 2;
+	if (table->index && table->mask >= places - 1)
+		return 0;
+	if (table->chunk_count == 0 && add_chunk(table, pool, kind, 0) < 0)
+		return -ENOMEM;
+	return reindex(table, pool, places, chunks < CHUNKS_MAX ? (uint32_t)chunks : CHUNKS_MAX);
+}
+
+static int grow(struct whi_table *table, struct whi_pool *pool)
 {
 	uint32_t chunks = table->chunk_count;
 
 	/* With twice as many keys there will be twice as many chunks, and a few more. */
 	if (chunks < CHUNKS_MAX / 4)
 		chunks = chunks * 2 + 2;
-	return reindex(table, ((uint64_t)table->mask + 1) * 2, chunks);
+	return reindex(table, pool, ((uint64_t)table->mask + 1) * 2, chunks);
 }
 
 static inline bool is_full(const struct whi_table *table)
@@ -190,7 +207,7 @@ static inline void *insert(struct whi_table *table, struct whi_pool *pool, enum 
 	struct whi_block *chunk = table->chunks[table->chunk_count - 1];
 	uint32_t ref;
 
-	if (is_full(table) && grow(table) < 0)
+	if (is_full(table) && grow(table, pool) < 0)
 		return NULL;
 	if (chunk->room - chunk->used < len) {
 		if (add_chunk(table, pool, kind, len) < 0)
@@ -201,6 +218,7 @@ static inline void *insert(struct whi_table *table, struct whi_pool *pool, enum 
 	      (uint32_t)((sizeof(*chunk) + chunk->used) / WHI_BLOCK_ALIGN);
 	index_put(&(struct index){ table->index, table->mask, table->ref_mask }, ref, hash);
 	table->used++;
+	table->bytes += len;
 	chunk->used += len;
 	return chunk->data + chunk->used - len;
 }
@@ -248,7 +266,7 @@ static inline void fetch_record(const struct whi_table *table, uint32_t hash)
 int whi_table_add_shorts(struct whi_table *table, struct whi_pool *pool,
 			 const struct whi_short *records, size_t count)
 {
-	if (!table->index && start(table, pool, WHI_SHORT) < 0)
+	if (!table->index && whi_table_expect(table, pool, WHI_SHORT, count * sizeof(*records)) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
 		int r;
@@ -302,7 +320,7 @@ static int add_wide(struct whi_table *table, struct whi_pool *pool, const struct
 
 	if (!table->wide)
 		return -EOVERFLOW;
-	if (!table->wide->index && start(table->wide, pool, WHI_LONG) < 0)
+	if (!table->wide->index && whi_table_expect(table->wide, pool, WHI_LONG, 0) < 0)
 		return -ENOMEM;
 	memcpy(wide.key, record, sizeof(wide.key));
 	while (!wide.key[wide.head.len - 1])
@@ -381,7 +399,7 @@ static inline __attribute__((always_inline)) int add_longs(struct whi_table *tab
 int whi_table_add_longs(struct whi_table *table, struct whi_pool *pool, enum whi_combine how,
 			const uint8_t *records, size_t len)
 {
-	if (!table->index && start(table, pool, WHI_LONG) < 0)
+	if (!table->index && whi_table_expect(table, pool, WHI_LONG, len) < 0)
 		return -ENOMEM;
 	switch (how) {
 	case WHI_COMBINE_ADD:
@@ -399,17 +417,25 @@ int whi_table_add_longs(struct whi_table *table, struct whi_pool *pool, enum whi
 
 uint64_t whi_table_bytes(const struct whi_table *table)
 {
-	uint64_t bytes = table->index ? ((uint64_t)table->mask + 1) * sizeof(*table->index) : 0;
+	uint64_t bytes = table->room * sizeof(*table->index);
 
 	for (uint32_t i = 0; i < table->chunk_count; i++)
 		bytes += whi_block_bytes(table->chunks[i]);
 	return bytes;
 }
 
+void whi_table_rest(struct whi_table *table, struct whi_pool *pool)
+{
+	whi_pool_put_places(pool, table->index, table->room);
+	table->index = NULL;
+	table->room = 0;
+}
+
 void whi_table_seal(struct whi_table *table)
 {
 	whi_free(table->index);
 	table->index = NULL;
+	table->room = 0;
 }
 
 void whi_table_fini(struct whi_table *table)

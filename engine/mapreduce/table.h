@@ -95,11 +95,14 @@ static inline uint64_t whi_combined(enum whi_combine how, uint64_t a, uint64_t b
 	return a;
 }
 
-/* Open addressing over records in order of first sight. */
+/* Open addressing over records in order of first sight. A table that rests has no index: what is
+ * added to it next makes one, in memory that the tables of other partitions had before it. */
 struct whi_table {
 	uint32_t *index;   /* a power of two of places; 0: free, else a tag above a reference */
+	size_t room;	   /* places that there is memory for */
 	uint32_t mask;	   /* places - 1 */
 	uint32_t used;	   /* keys */
+	uint64_t bytes;	   /* of their records */
 	uint32_t ref_mask; /* the bits of a place that are a reference */
 	uint32_t chunk_count;
 	uint32_t chunk_room;
@@ -109,8 +112,13 @@ struct whi_table {
 	bool has_wide;		   /* some have gone there */
 };
 
-/* Add `count` short records that lie one after another. New blocks are of `pool`. Returns 0,
- * -ENOMEM, or -EOVERFLOW if a count comes to more than WHI_SHORT_COUNT_MAX. */
+/* Make ready for more records of one kind, `bytes` of them. New blocks are of `pool`, and so is the
+ * memory of the index. Returns 0 or -ENOMEM. */
+int whi_table_expect(struct whi_table *table, struct whi_pool *pool, enum whi_kind kind,
+		     uint64_t bytes);
+
+/* Add `count` short records that lie one after another. Returns 0, -ENOMEM, or -EOVERFLOW if a
+ * count comes to more than WHI_SHORT_COUNT_MAX. */
 int whi_table_add_shorts(struct whi_table *table, struct whi_pool *pool,
 			 const struct whi_short *records, size_t count);
 
@@ -119,7 +127,10 @@ int whi_table_add_shorts(struct whi_table *table, struct whi_pool *pool,
 int whi_table_add_longs(struct whi_table *table, struct whi_pool *pool, enum whi_combine how,
 			const uint8_t *records, size_t len);
 
-/* The record of a short key, NULL if there is none. The table is not sealed. */
+/* Nothing is added for now: give the index to `pool`. It is made again when something is. */
+void whi_table_rest(struct whi_table *table, struct whi_pool *pool);
+
+/* The record of a short key, NULL if there is none or the table rests. */
 struct whi_short *whi_table_find_short(const struct whi_table *table, const struct whi_key *key,
 				       uint32_t hash);
 

@@ -36,7 +36,7 @@ int whi_why_at(struct whi_why *why, int error, const struct wh_mr_origin *origin
 
 static const char *ngrams_fault(const struct wh_mr_job *job)
 {
-	if (job->map || job->value != WH_MR_SUM)
+	if (job->map || job->map_batch || job->value != WH_MR_SUM)
 		return "records = WH_MR_NGRAMS goes with value = WH_MR_SUM and without map";
 	if (job->ngram_version > WH_MR_NGRAM_2020 || job->ngram_key > WH_MR_BY_NGRAM_AND_YEAR ||
 	    job->bypass > WH_MR_BYPASS_NEVER)
@@ -61,8 +61,10 @@ static const char *records_fault(const struct wh_mr_job *job)
 		return "record_bytes goes with records = WH_MR_FIXED, and the other way round";
 	if (job->short_records && job->records != WH_MR_FIXED)
 		return "short_records goes with records = WH_MR_FIXED only";
+	if (job->map && job->map_batch)
+		return "map and map_batch are two ways to say one thing: leave one of them out";
 	if (job->records == WH_MR_FILES && !job->map)
-		return "records = WH_MR_FILES needs a map";
+		return "records = WH_MR_FILES needs a map, and takes no map_batch";
 	if (job->ranges && (job->records == WH_MR_FILES || job->records == WH_MR_FIXED ||
 			    (job->records == WH_MR_CUSTOM && !job->find)))
 		return "ranges go with records that can begin anywhere: not with WH_MR_FILES, "

@@ -1,5 +1,6 @@
 #include "mapreduce/wide.h"
 
+#include <errno.h>
 #include <string.h>
 
 static struct whi_short *find_twin(const struct whi_part *part, const struct whi_long *record)
@@ -29,8 +30,13 @@ static void fold_chunk(struct whi_part *part, enum whi_combine combine, struct w
 	}
 }
 
-void whi_part_fold_wide(struct whi_part *part, enum whi_combine combine)
+int whi_part_fold_wide(struct whi_part *part, enum whi_combine combine, struct whi_pool *pool)
 {
+	if (!part->shorts.used || !part->longs.used)
+		return 0;
+	if (whi_table_expect(&part->shorts, pool, WHI_SHORT, 0) < 0)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < part->longs.chunk_count; i++)
 		fold_chunk(part, combine, part->longs.chunks[i]);
+	return 0;
 }

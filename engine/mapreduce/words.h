@@ -20,18 +20,38 @@
 enum {
 	WHI_WORDS_SLACK = 64, /* bytes after the data that a kernel may read and write */
 	WHI_WORDS_SEPARATOR_MAX = 0x20,
+	WHI_WORDS_LIST_SLACK = 8,
 };
 
-/* Keys that were emitted, of 1 to WHI_SHORT_MAX bytes each. */
+/* Keys that were emitted, of 1 to WHI_SHORT_MAX bytes each and with as many behind them that can be
+ * read. They are given in one of two ways. */
 struct whi_key_batch {
-	const uint8_t *base; /* with WHI_SHORT_MAX bytes behind the last key */
-	const struct wh_mr_gathered *keys;
 	size_t count;
+	const struct wh_mr_gathered *gathered; /* in `base`; NULL: they are in `keys` */
+	const uint8_t *base;
+	const struct wh_mr_bytes *keys;
+	const uint64_t *numbers; /* of `keys`; NULL: 1 each */
+	bool no_zeros;		 /* there is none in any of them */
 	/* Where the kernel notes those with a zero in them, which are not short ones; they get id
 	 * 0, which is no key's. */
 	uint16_t *odd;
 	size_t odd_count;
 };
+
+static inline struct wh_mr_bytes whi_key_batch_key(const struct whi_key_batch *batch, size_t i)
+{
+	const struct wh_mr_gathered *at = &batch->gathered[i];
+
+	return batch->gathered ? (struct wh_mr_bytes){ batch->base + at->offset, at->len }
+			       : batch->keys[i];
+}
+
+static inline uint64_t whi_key_batch_number(const struct whi_key_batch *batch, size_t i)
+{
+	if (batch->gathered)
+		return batch->gathered[i].number;
+	return batch->numbers ? batch->numbers[i] : 1;
+}
 
 struct whi_words_kernel {
 	const char *name;
@@ -42,12 +62,25 @@ struct whi_words_kernel {
 	 * reaches the end of the region ends there. */
 	void (*tokenize)(struct whi_front *front, uint8_t *data, size_t len);
 
-	/* The same by another rule than the default. */
-	void (*tokenize_by)(struct whi_front *front, uint8_t *data, size_t len,
-			    const struct whi_words_rule *rule);
+	/* The same, but write where words begin and end, in turn, to `to`, which has room for
+	 * WHI_REGION_BORDERS. Returns how many of both. */
+	size_t (*borders)(uint16_t *to, uint8_t *data, size_t len);
+
+	/* By another rule than the default. */
+	size_t (*borders_by)(uint16_t *to, uint8_t *data, size_t len,
+			     const struct whi_words_rule *rule);
+
+	/* The words between `count` pairs of borders, as records of `data`; and up to
+	 * WHI_WORDS_LIST_SLACK more that mean nothing. */
+	void (*list)(struct wh_mr_bytes *to, const uint16_t *borders, size_t count,
+		     const uint8_t *data);
 
 	/* Count front->shorts, words of `data`. */
 	void (*count)(struct whi_front *front, const uint8_t *data);
+
+	/* Whether all of some keys have 1 to WHI_SHORT_MAX bytes and begin in a block. */
+	bool (*all_short)(const struct wh_mr_bytes *keys, size_t count, const uint8_t *block,
+			  size_t len);
 
 	/* Find the batch's keys: to front->ids, with room for all of them reserved. */
 	void (*find)(struct whi_front *front, struct whi_key_batch *batch);
@@ -93,7 +126,17 @@ static inline void whi_words_tokenize(const struct whi_words_kernel *kernel,
 	if (rule->plain)
 		kernel->tokenize(front, data, len);
 	else
-		kernel->tokenize_by(front, data, len, rule);
+		whi_words_rule_sort_out(front, data,
+					kernel->borders_by(front->borders, data, len, rule), rule);
+}
+
+/* Where they begin and end: see `borders` of struct whi_words_kernel. */
+static inline size_t whi_words_borders_of(const struct whi_words_kernel *kernel,
+					  const struct whi_words_rule *rule, uint16_t *to,
+					  uint8_t *data, size_t len)
+{
+	return rule->plain ? kernel->borders(to, data, len)
+			   : kernel->borders_by(to, data, len, rule);
 }
 
 /* Text that was rewritten because a rule asks for Unicode. */

@@ -98,22 +98,38 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 	sort_out(front, front->borders + 2 * i, words - i);
 }
 
+KERNEL static inline __m128i mask_of(size_t len)
+{
+	return _mm_load_si128((const void *)&whi_words_masks[len]);
+}
+
+KERNEL static inline __m128i short_key(const uint8_t *bytes, size_t len)
+{
+	return _mm_and_si128(_mm_loadu_si128((const void *)bytes), mask_of(len));
+}
+
+KERNEL static inline bool has_zero(__m128i key, size_t len)
+{
+	return !_mm_testz_si128(_mm_cmpeq_epi8(key, _mm_setzero_si128()), mask_of(len));
+}
+
 KERNEL static inline __m128i key_of(const struct whi_region_words *words, const uint8_t *data,
 				    size_t i)
 {
-	__m128i bytes = _mm_loadu_si128((const void *)(data + words->start[i]));
-	__m128i mask = _mm_load_si128((const void *)&whi_words_masks[words->len[i]]);
-
-	return _mm_and_si128(bytes, mask);
+	return short_key(data + words->start[i], words->len[i]);
 }
 
 #include "mapreduce/words_x86_count.h"
+#include "mapreduce/words_x86_find.h"
 
 const struct whi_words_kernel whi_words_avx2 = {
 	.name = "avx2",
 	.needs = WHI_CPU_AVX2,
 	.tokenize = tokenize,
-	.tokenize_by = whi_words_rule_avx2,
+	.borders = find_borders,
+	.borders_by = whi_words_rule_avx2,
+	.list = whi_words_x86_list,
+	.all_short = whi_words_x86_all_short,
 	.count = count,
-	.find = whi_words_x86_find_batch,
+	.find = find_batch,
 };

@@ -4,12 +4,13 @@
 
 #include "arch/cpu.h"
 #include "mapreduce/words.h"
+#include "mapreduce/words_borders.h"
 #include "mapreduce/words_x86.h"
 
 #define KERNEL                                                                                     \
 	__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi2,avx2,aes,bmi,bmi2,popcnt")))
 
-enum { STEP = 64 };
+enum { STEP = 64, PAIRS = 8 };
 
 /* 0, 1, .. 63 */
 static const uint8_t byte_numbers[STEP] = {
@@ -94,21 +95,94 @@ KERNEL static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 	longs->count = long_count;
 }
 
+KERNEL static inline __mmask16 mask_of(size_t len)
+{
+	return (__mmask16)_bzhi_u32(UINT32_MAX, (uint32_t)len);
+}
+
+KERNEL static inline __m128i short_key(const uint8_t *bytes, size_t len)
+{
+	return _mm_maskz_loadu_epi8(mask_of(len), bytes);
+}
+
+KERNEL static inline bool has_zero(__m128i key, size_t len)
+{
+	return _mm_mask_testn_epi8_mask(mask_of(len), key, key) != 0;
+}
+
 KERNEL static inline __m128i key_of(const struct whi_region_words *words, const uint8_t *data,
 				    size_t i)
 {
-	__mmask16 mask = (__mmask16)_bzhi_u32(UINT32_MAX, words->len[i]);
+	return short_key(data + words->start[i], words->len[i]);
+}
 
-	return _mm_maskz_loadu_epi8(mask, data + words->start[i]);
+/* As put_offsets, of bits that may be neighbours. */
+KERNEL static inline size_t put_all_offsets(uint16_t *to, uint64_t bits, __m512i numbers,
+					    __m512i base)
+{
+	__m512i packed = _mm512_maskz_compress_epi8(bits, numbers);
+	__m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(packed));
+	__m512i high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(packed, 1));
+
+	_mm512_storeu_si512(to, _mm512_add_epi16(low, base));
+	_mm512_storeu_si512(to + STEP / 2, _mm512_add_epi16(high, base));
+	return (size_t)_mm_popcnt_u64(bits);
+}
+
+/* Starts and ends of words, in turn. */
+KERNEL static size_t list_borders(uint16_t *to, uint8_t *data, size_t len)
+{
+	const __m512i numbers = _mm512_loadu_si512(byte_numbers);
+	__m512i base = _mm512_setzero_si512();
+	size_t count = 0;
+	uint64_t before = 0;
+
+	for (size_t i = 0; i < len; i += STEP) {
+		uint64_t word = fold_step(data + i);
+
+		if (len - i < STEP)
+			word &= (UINT64_C(1) << (len - i)) - 1;
+		count += put_all_offsets(to + count, whi_words_borders(word, &before), numbers,
+					 base);
+		base = _mm512_add_epi16(base, _mm512_set1_epi16(STEP));
+	}
+	if (before)
+		to[count++] = (uint16_t)len;
+	return count;
+}
+
+/* Eight words a step: starts and lengths of 64 bits each, then one of each in turn. */
+KERNEL static void list(struct wh_mr_bytes *to, const uint16_t *borders, size_t count,
+			const uint8_t *data)
+{
+	const __m512i base = _mm512_set1_epi64((long long)(uintptr_t)data);
+	const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+	const __m512i second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+
+	for (size_t i = 0; i < count; i += PAIRS) {
+		const void *from = borders + 2 * i;
+		__m512i pairs = _mm512_cvtepu32_epi64(_mm256_loadu_si256(from));
+		__m512i start = _mm512_and_si512(pairs, _mm512_set1_epi64(0xffff));
+		__m512i len = _mm512_sub_epi64(_mm512_srli_epi64(pairs, 16), start);
+
+		start = _mm512_add_epi64(start, base);
+		_mm512_storeu_si512(to + i, _mm512_permutex2var_epi64(start, first, len));
+		_mm512_storeu_si512(to + i + PAIRS / 2,
+				    _mm512_permutex2var_epi64(start, second, len));
+	}
 }
 
 #include "mapreduce/words_x86_count.h"
+#include "mapreduce/words_x86_find.h"
 
 const struct whi_words_kernel whi_words_avx512 = {
 	.name = "avx512",
 	.needs = WHI_CPU_AVX2 | WHI_CPU_AVX512,
 	.tokenize = tokenize,
-	.tokenize_by = whi_words_rule_avx2,
+	.borders = list_borders,
+	.borders_by = whi_words_rule_avx2,
+	.list = list,
+	.all_short = whi_words_x86_all_short,
 	.count = count,
-	.find = whi_words_x86_find_batch,
+	.find = find_batch,
 };

@@ -228,10 +228,9 @@ static size_t put_offsets(uint16_t *to, uint64_t bits, size_t base)
 	return (size_t)(at - to);
 }
 
-void whi_words_rule_scalar(struct whi_front *front, uint8_t *data, size_t len,
-			   const struct whi_words_rule *rule)
+size_t whi_words_rule_scalar(uint16_t *to, uint8_t *data, size_t len,
+			     const struct whi_words_rule *rule)
 {
-	uint16_t *borders = front->borders;
 	size_t count = 0;
 	uint64_t before = 0;
 
@@ -240,9 +239,9 @@ void whi_words_rule_scalar(struct whi_front *front, uint8_t *data, size_t len,
 
 		if (len - i < STEP)
 			word &= (UINT64_C(1) << (len - i)) - 1;
-		count += put_offsets(borders + count, whi_words_borders(word, &before), i);
+		count += put_offsets(to + count, whi_words_borders(word, &before), i);
 	}
 	if (before)
-		borders[count++] = (uint16_t)len;
-	whi_words_rule_sort_out(front, data, count, rule);
+		to[count++] = (uint16_t)len;
+	return count;
 }

@@ -36,13 +36,12 @@ static inline bool whi_words_rule_has(const struct whi_words_rule *rule, uint8_t
 	return whi_words_has(&rule->words, byte);
 }
 
-/* The `tokenize_by` of kernels, see words.h: for any processor, and for those with AVX2. */
-void whi_words_rule_scalar(struct whi_front *front, uint8_t *data, size_t len,
+/* The `borders_by` of kernels, see words.h: for any processor, and for those with AVX2. */
+size_t whi_words_rule_scalar(uint16_t *to, uint8_t *data, size_t len,
+			     const struct whi_words_rule *rule);
+size_t whi_words_rule_avx2(uint16_t *to, uint8_t *data, size_t len,
 			   const struct whi_words_rule *rule);
-void whi_words_rule_avx2(struct whi_front *front, uint8_t *data, size_t len,
-			 const struct whi_words_rule *rule);
 
-/* What both do with the borders of words that they have found: the first `count` of
- * front->borders. */
+/* The words between the first `count` of front->borders, to its lists of short and long ones. */
 void whi_words_rule_sort_out(struct whi_front *front, const uint8_t *data, size_t count,
 			     const struct whi_words_rule *rule);

@@ -56,11 +56,10 @@ KERNEL static inline uint64_t half_step(uint8_t *data, const struct tables *tabl
 	return (uint32_t)_mm256_movemask_epi8(is_word);
 }
 
-KERNEL void whi_words_rule_avx2(struct whi_front *front, uint8_t *data, size_t len,
-				const struct whi_words_rule *rule)
+KERNEL size_t whi_words_rule_avx2(uint16_t *to, uint8_t *data, size_t len,
+				  const struct whi_words_rule *rule)
 {
 	const struct tables tables = load(rule);
-	uint16_t *borders = front->borders;
 	size_t count = 0;
 	uint64_t before = 0;
 
@@ -70,10 +69,10 @@ KERNEL void whi_words_rule_avx2(struct whi_front *front, uint8_t *data, size_t l
 
 		if (len - i < STEP)
 			word &= (UINT64_C(1) << (len - i)) - 1;
-		count += whi_words_offsets(borders + count, whi_words_borders(word, &before),
+		count += whi_words_offsets(to + count, whi_words_borders(word, &before),
 					   _mm_set1_epi16((short)i));
 	}
 	if (before)
-		borders[count++] = (uint16_t)len;
-	whi_words_rule_sort_out(front, data, count, rule);
+		to[count++] = (uint16_t)len;
+	return count;
 }

@@ -112,11 +112,10 @@ static inline uint64_t zeros(uint64_t x)
 void whi_words_scalar_find(struct whi_front *front, struct whi_key_batch *batch)
 {
 	for (size_t i = 0; i < batch->count; i++) {
-		const struct wh_mr_gathered *key = &batch->keys[i];
-		const uint8_t *bytes = batch->base + key->offset;
-		const struct whi_key *mask = &whi_words_masks[key->len];
-		uint64_t low = whi_hash_word(bytes) & mask->low;
-		uint64_t high = whi_hash_word(bytes + 8) & mask->high;
+		const struct wh_mr_bytes key = whi_key_batch_key(batch, i);
+		const struct whi_key *mask = &whi_words_masks[key.len];
+		uint64_t low = whi_hash_word(key.data) & mask->low;
+		uint64_t high = whi_hash_word((const uint8_t *)key.data + 8) & mask->high;
 
 		front->ids[i] = 0;
 		if (whi_unlikely((zeros(low | ~mask->low) | zeros(high | ~mask->high)) &
@@ -127,10 +126,37 @@ void whi_words_scalar_find(struct whi_front *front, struct whi_key_batch *batch)
 	}
 }
 
+/* Nothing that is compared reaches the uppermost bit, unless it is below zero. */
+bool whi_words_scalar_all_short(const struct wh_mr_bytes *keys, size_t count, const uint8_t *block,
+				size_t len)
+{
+	uint64_t below = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		uint64_t at = (uintptr_t)keys[i].data - (uintptr_t)block;
+
+		below |= at | (len - 1 - at) | (keys[i].len - 1) | (WHI_SHORT_MAX - keys[i].len);
+	}
+	return below >> 63 == 0;
+}
+
+void whi_words_scalar_list(struct wh_mr_bytes *to, const uint16_t *borders, size_t count,
+			   const uint8_t *data)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t start = borders[2 * i];
+
+		to[i] = (struct wh_mr_bytes){ data + start, borders[2 * i + 1] - start };
+	}
+}
+
 const struct whi_words_kernel whi_words_scalar = {
 	.name = "scalar",
 	.tokenize = tokenize,
-	.tokenize_by = whi_words_rule_scalar,
+	.borders = find_borders,
+	.borders_by = whi_words_rule_scalar,
+	.list = whi_words_scalar_list,
+	.all_short = whi_words_scalar_all_short,
 	.count = whi_words_scalar_count,
 	.find = whi_words_scalar_find,
 };

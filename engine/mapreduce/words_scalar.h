@@ -12,6 +12,14 @@ void whi_words_scalar_count(struct whi_front *front, const uint8_t *data);
 /* Its `find`. */
 void whi_words_scalar_find(struct whi_front *front, struct whi_key_batch *batch);
 
+/* Its `all_short`. */
+bool whi_words_scalar_all_short(const struct wh_mr_bytes *keys, size_t count, const uint8_t *block,
+				size_t len);
+
+/* Its `list`. */
+void whi_words_scalar_list(struct wh_mr_bytes *to, const uint16_t *borders, size_t count,
+			   const uint8_t *data);
+
 /* The first `count` borders, starts and ends of words in turn, into words by length. */
 static inline void whi_words_sort_out(struct whi_front *front, size_t count)
 {

@@ -59,7 +59,10 @@ static void tokenize(struct whi_front *front, uint8_t *data, size_t len)
 const struct whi_words_kernel whi_words_sse2 = {
 	.name = "sse2",
 	.tokenize = tokenize,
-	.tokenize_by = whi_words_rule_scalar,
+	.borders = find_borders,
+	.borders_by = whi_words_rule_scalar,
+	.list = whi_words_scalar_list,
+	.all_short = whi_words_scalar_all_short,
 	.count = whi_words_scalar_count,
 	.find = whi_words_scalar_find,
 };

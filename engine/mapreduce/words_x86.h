@@ -12,8 +12,11 @@ extern const struct whi_words_kernel whi_words_avx2;
 extern const struct whi_words_kernel whi_words_avx512;
 extern const struct whi_words_kernel whi_words_sse2;
 
-/* The `find` of the kernels with AES. */
-void whi_words_x86_find_batch(struct whi_front *front, struct whi_key_batch *batch);
+/* An `all_short` and a `list` for processors with AVX2. */
+bool whi_words_x86_all_short(const struct wh_mr_bytes *keys, size_t count, const uint8_t *block,
+			     size_t len);
+void whi_words_x86_list(struct wh_mr_bytes *to, const uint16_t *borders, size_t count,
+			const uint8_t *data);
 
 /* Where to look; kept in registers, as nothing moves inside a region. */
 struct whi_words_x86_table {

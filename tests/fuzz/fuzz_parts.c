@@ -110,8 +110,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct bytes input = { data, size };
 	uint8_t how = bytes_next(&input);
 	const struct wh_part part = {
-		{ .count = 1, .value = how & 1 ? WH_MR_BYTES : WH_MR_SUM },
-		0,
+		.format = { .count = 1, .value = how & 1 ? WH_MR_BYTES : WH_MR_SUM },
 	};
 	char path[64];
 	int fd;

@@ -406,6 +406,46 @@ def an_interrupted_run_says_how_to_go_on_and_leaves_no_process():
         check(f"--resume --dir {path}/run" in err, err)
 
 
+def interrupted_merge(directory, seconds):
+    """Its result, status and complaint when it is interrupted so late and nobody reads of it."""
+    with subprocess.Popen([WHORL, "mr", "merge", "--dir", directory], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        # What it complains of, before anybody reads: it must not wait for that.
+        err = process.stderr.read().decode()
+        took = time.monotonic() - begin
+        out = process.stdout.read()
+    return process.returncode, out, err, took
+
+
+@test
+def an_interrupted_merge_says_how_far_it_came_at_once():
+    """In the middle of one result that is checked, or while nobody reads what it prints."""
+    with folder() as path:
+        words = b"".join(b"word%07d " % i for i in range(400_000))
+        (path / "text").write_bytes(words)
+        directory = path / "run"
+        good(mr("plan", "--dir", directory, "--parts", 1, "wordcount", path / "text"))
+        good(map_task(directory, 0))
+        good(reduce_part(directory, 0))
+        whole, said = oracle(path / "text"), set()
+        for step in range(12):
+            code, out, err, took = interrupted_merge(directory, 0.01 * step)
+            check(took < (0.8 if under_tsan() else 0.1) * 4, took)
+            if code == -signal.SIGINT:
+                continue
+            equal(code, 4, err)
+            found = re.search(r"interrupted after (checking [\d.]+ \w?B of [\d.]+ \w?B of results; "
+                              r"nothing was printed|\d+ of 400000 rows)\n$", err)
+            check(found, err)
+            said.add("rows" if "rows" in found[0] else "checking")
+            check(whole.startswith(out), "what came out is not the first of the rows")
+            check("rows" in found[0] or not out, "rows were printed")
+        check("rows" in said, said)
+
+
 @test
 def an_output_that_cannot_be_written_is_named_and_nothing_is_lost():
     with folder() as path:

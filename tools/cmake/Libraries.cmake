@@ -17,6 +17,8 @@ foreach(library whorl whorl_static)
 		include/whorl/file.h
 		include/whorl/jobs.h
 		include/whorl/mapreduce.h
+		include/whorl/mapreduce_emit.h
+		include/whorl/mapreduce_stats.h
 		include/whorl/parts.h
 		include/whorl/pool.h
 		include/whorl/process.h

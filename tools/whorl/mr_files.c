@@ -217,18 +217,25 @@ static bool parse_head(char *line, const struct mr_plan *plan, struct mr_done *r
 	       version == MARKER_VERSION && strcmp(id, plan->id) == 0;
 }
 
-char *mr_read_bad(const struct mr_place *place)
+/* The task's marker, or -1. */
+static int open_marker(const struct mr_place *place)
 {
-	off_t at = HEAD_BYTES + (off_t)place->plan->parts * LINE_BYTES;
-	char path[MR_PATH_BYTES], folder[MR_PATH_BYTES], *text = NULL;
-	const size_t head = strlen(bad_head) + 17;
-	uint64_t sum;
-	ssize_t n;
-	int fd;
+	char path[MR_PATH_BYTES], folder[MR_PATH_BYTES];
 
 	mr_path_task(folder, place);
 	make_path(path, "%s/done", folder);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+char *mr_read_bad(const struct mr_place *place)
+{
+	off_t at = HEAD_BYTES + (off_t)place->plan->parts * LINE_BYTES;
+	const size_t head = strlen(bad_head) + 17;
+	int fd = open_marker(place);
+	uint64_t sum;
+	char *text;
+	ssize_t n;
+
 	if (fd < 0)
 		return NULL;
 	text = calloc(1, BAD_BYTES_MAX + 1);
@@ -246,15 +253,12 @@ char *mr_read_bad(const struct mr_place *place)
 
 bool mr_read_done(const struct mr_place *place, uint32_t part, struct mr_marker *ret)
 {
-	char path[MR_PATH_BYTES], folder[MR_PATH_BYTES], head[HEAD_BYTES], line[LINE_BYTES];
+	char head[HEAD_BYTES], line[LINE_BYTES];
 	off_t at = HEAD_BYTES + (off_t)part * LINE_BYTES;
+	int fd = open_marker(place);
 	uint32_t index = 0;
 	bool good = false;
-	int fd;
 
-	mr_path_task(folder, place);
-	make_path(path, "%s/done", folder);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	if (pread(fd, head, sizeof(head), 0) == (ssize_t)sizeof(head) &&

@@ -29,6 +29,8 @@ struct merge {
 	struct mr_plan plan;
 	struct mr_job job;
 	char **paths;
+	uint64_t bytes;	  /* of all results, */
+	uint64_t checked; /* and how many of them have been looked at */
 	uint64_t keys;
 	uint64_t skipped; /* bad lines, and what was said of the first one; NULL: not known */
 	char *first_bad;
@@ -77,6 +79,7 @@ static int find_result(struct merge *merge, uint32_t part)
 		again(merge, part, strerror(errno));
 		return EXIT_AGAIN;
 	}
+	merge->bytes += (uint64_t)st.st_size;
 	if ((uint64_t)st.st_size != marker.sums.bytes) {
 		again(merge, part, "not as long as its marker says");
 		return EXIT_AGAIN;
@@ -102,23 +105,42 @@ static int find_results(struct merge *merge)
 
 static int say_interrupted(const struct merge *merge)
 {
+	char done[PROGRESS_SIZE_BYTES], all[PROGRESS_SIZE_BYTES];
+
 	progress_clear(merge->progress);
-	cli_error("mr merge: interrupted after %" PRIu64 " of %" PRIu64 " rows",
-		  merge->stats.phase_done, merge->stats.phase_total);
+	if (merge->stats.phase_done > 0 || merge->checked == 0)
+		cli_error("mr merge: interrupted after %" PRIu64 " of %" PRIu64 " rows",
+			  merge->stats.phase_done, merge->stats.phase_total);
+	else
+		cli_error("mr merge: interrupted after checking %s of %s of results; nothing was "
+			  "printed",
+			  progress_size(done, merge->checked), progress_size(all, merge->bytes));
 	return EXIT_RETRY;
 }
 
+static int checked(void *arg, size_t len)
+{
+	struct merge *merge = arg;
+
+	merge->checked += len;
+	return mr_interrupted ? -ECANCELED : 0;
+}
+
 /* What has gone to standard output cannot be taken back: look at everything before. */
-static int check_results(const struct merge *merge)
+static int check_results(struct merge *merge)
 {
 	int status = EXIT_DONE;
 
 	for (uint32_t i = 0; i < merge->plan.parts; i++) {
-		const struct wh_part part = { mr_job_format(&merge->job, &merge->plan), i };
+		const struct wh_part part = {
+			.format = mr_job_format(&merge->job, &merge->plan),
+			.index = i,
+			.read = checked,
+			.arg = merge,
+		};
 		struct wh_part_sums sums;
 		const char *why = NULL;
-		int r = mr_interrupted ? -ECANCELED
-				       : wh_part_check(merge->paths[i], &part, &sums, &why);
+		int r = wh_part_check(merge->paths[i], &part, &sums, &why);
 
 		if (r == 0)
 			continue;
@@ -183,17 +205,18 @@ static int run(struct merge *merge, int fd)
 	row_out_init(&merge->out, fd, merge->job.format, mr_job_list(&merge->job),
 		     mr_job_key(&merge->job));
 	merge->out.min_count = merge->job.min_count;
+	merge->out.interrupted = &mr_interrupted;
 	rows = wh_parts_merge(&opts, &part, &why);
 	if (rows >= 0)
 		end_output(merge);
-	if (merge->out.error) {
+	if (merge->out.error && merge->out.error != -ECANCELED) {
 		cli_error("mr merge: cannot write the output: %s", strerror(-merge->out.error));
 		return EXIT_FAILED;
 	}
+	if (rows == -ECANCELED || merge->out.error)
+		return say_interrupted(merge);
 	if (rows >= 0)
 		return EXIT_DONE;
-	if (rows == -ECANCELED)
-		return say_interrupted(merge);
 	if (part != UINT32_MAX && rows != -ENOMEM && rows != -EMFILE) {
 		again(merge, part, why ? why : strerror((int)-rows));
 		return EXIT_AGAIN;

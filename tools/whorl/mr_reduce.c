@@ -371,7 +371,8 @@ int mr_reduce(const struct mr_task *task)
 	if (r)
 		return r;
 	reduce.place = (struct mr_place){ task->dir, &reduce.plan, MR_REDUCE, task->index };
-	reduce.part = (struct wh_part){ mr_job_format(&reduce.job, &reduce.plan), task->index };
+	reduce.part = (struct wh_part){ .format = mr_job_format(&reduce.job, &reduce.plan),
+					.index = task->index };
 	r = find_inputs(&reduce);
 	if (r == EXIT_DONE)
 		r = run(&reduce);

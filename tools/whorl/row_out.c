@@ -29,7 +29,13 @@ int row_format_find(const char *name, enum row_format *ret)
 static void write_all(struct row_out *out, const uint8_t *bytes, size_t len)
 {
 	while (len > 0 && out->error == 0) {
-		ssize_t n = write(out->fd, bytes, len);
+		ssize_t n;
+
+		if (out->interrupted && *out->interrupted) {
+			out->error = -ECANCELED;
+			break;
+		}
+		n = write(out->fd, bytes, len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -257,6 +263,7 @@ void row_out_init(struct row_out *out, int fd, enum row_format format, const cha
 	out->list = list;
 	out->key = key;
 	out->min_count = 0;
+	out->interrupted = NULL;
 	out->error = 0;
 	atomic_init(&out->rows, 0);
 	out->begun = false;

@@ -15,6 +15,7 @@
  */
 #pragma once
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,10 +29,12 @@ enum { ROW_OUT_BYTES = 64 * 1024 };
 struct row_out {
 	int fd;
 	enum row_format format;
-	const char *list;	/* of JSON: what its array is called, "words" */
-	const char *key;	/* of JSON and CSV: what a key is called, "word" */
-	uint64_t min_count;	/* rows with less are left out */
-	int error;		/* -errno of the first write that failed */
+	const char *list;   /* of JSON: what its array is called, "words" */
+	const char *key;    /* of JSON and CSV: what a key is called, "word" */
+	uint64_t min_count; /* rows with less are left out */
+	int error;	    /* -errno of the first write that failed */
+	/* Set by a signal handler: a write that it interrupts fails with -ECANCELED. Or NULL. */
+	const volatile sig_atomic_t *interrupted;
 	_Atomic uint64_t rows;	/* made text of; all threads */
 	bool begun;		/* some of them are written */
 	struct wh_mr_text text; /* of row_out_put */

@@ -41,17 +41,10 @@
 #define WHORL_MAPREDUCE_H
 
 #include <whorl/api.h>
+#include <whorl/mapreduce_emit.h>
+#include <whorl/mapreduce_stats.h>
 
 struct wh_executor;
-struct wh_mr_emitter;
-struct wh_mr_values;
-
-enum { WH_MR_WHY_BYTES = 256 };
-
-struct wh_mr_bytes {
-	const void *data;
-	size_t len;
-};
 
 /* What a word is: a longest run of these bytes. wh_mr_words_parse fills it in. */
 struct wh_mr_words {
@@ -104,61 +97,6 @@ struct wh_mr_range {
 	uint64_t len;
 };
 
-/* Where a record begins. */
-struct wh_mr_origin {
-	const char *path; /* "-": standard input; NULL: what `generate` made */
-	uint64_t block;	  /* of what `generate` made */
-	uint64_t offset;  /* in bytes: of the file (of its contents, if it is compressed), or of the
-			     block */
-};
-
-/* What a job is doing, in this order. */
-enum wh_mr_phase {
-	WH_MR_WALK,   /* looking for files: `phase_done` were found, `phase_total` is 0 */
-	WH_MR_MAP,    /* bytes of files; `phase_total` is 0 while an input has no end */
-	WH_MR_REDUCE, /* partitions: keys are brought together */
-	WH_MR_OUTPUT, /* rows, sorted and put out */
-	WH_MR_PHASES, /* how many there are */
-};
-
-/* Where the time went, in a job with `explain`, in nanoseconds. */
-struct wh_mr_times {
-	uint64_t wall_ns[WH_MR_PHASES]; /* of each phase, */
-	uint64_t cpu_ns[WH_MR_PHASES];	/* and of all threads of the process in it */
-	uint64_t read_ns;		/* CPU time of workers: copying from the page cache, */
-	uint64_t decode_ns;		/* decompressing, */
-	uint64_t tokenize_ns;		/* finding words, */
-	uint64_t count_ns;		/* counting them, or whatever else `map` does, */
-	uint64_t merge_ns;		/* and bringing counts into partitions */
-	uint64_t counted;		/* words looked up in workers' front tables; */
-	uint64_t entered;		/* of these, those that were new to it */
-};
-
-/* What a job is going to do, as far as it is known before it reads anything. */
-struct wh_mr_plan {
-	uint64_t files;
-	uint64_t streams;     /* of these, pipes and the like */
-	uint64_t compressed;  /* and large files that are compressed; small ones are seen later */
-	uint64_t bytes;	      /* of all files but streams */
-	uint64_t splits;      /* pieces that workers take */
-	uint64_t split_bytes; /* of a piece of a large file */
-	uint64_t memory_max;
-	uint64_t front_bytes; /* of second-level cache, for a worker's front table */
-	const char *tmp_dir;  /* where what does not fit would go; NULL: to be seen */
-	const char *isa;
-	bool isa_chosen; /* by the job or the environment; not because it is the best */
-	unsigned workers;
-};
-
-/* The versions of the ngram files of Google Books, by the years of their publication. What columns
- * there are is separated by tabs. */
-enum wh_mr_ngram_version {
-	WH_MR_NGRAM_DETECT, /* by the lines; all of a job must be of one */
-	WH_MR_NGRAM_2009,   /* ngram, year, match count, page count, volume count */
-	WH_MR_NGRAM_2012,   /* ngram, year, match count, volume count */
-	WH_MR_NGRAM_2020,   /* ngram, and `year,match count,volume count` for each year */
-};
-
 /* What match counts are added up by. */
 enum wh_mr_ngram_key {
 	WH_MR_BY_NGRAM,
@@ -174,99 +112,41 @@ enum wh_mr_bypass {
 	WH_MR_BYPASS_NEVER,
 };
 
-/* A line that is not as it should be. */
-struct wh_mr_bad_line {
-	struct wh_mr_origin origin;
-	const char *reason;	  /* "the match count is not a number" */
-	struct wh_mr_bytes bytes; /* the first of it */
-};
-
-/* What may be wrong with a compressed file. */
-enum wh_mr_damage_kind {
-	WH_MR_DAMAGED,	 /* no decoder can have meant this, or a checksum is wrong */
-	WH_MR_TRUNCATED, /* the file ends inside of a frame */
-	WH_MR_TRAILING,	 /* what follows the last frame is none, and no padding */
-	WH_MR_WINDOW,	 /* decoding it takes more than 128 MiB */
-	WH_MR_RECORD,	 /* a record longer than 64 MiB */
-};
-
-struct wh_mr_damage {
-	const char *path;   /* "-": standard input */
-	const char *format; /* "gzip", "zstd" or "lz4" */
-	enum wh_mr_damage_kind kind;
-	uint64_t at; /* where in the file: the decoder had got so far */
-};
-
-/* What did not fit in memory. */
-struct wh_mr_spill {
-	uint64_t bytes_written; /* to temporary files, in all */
-	uint64_t bytes_read;	/* from them */
-	uint64_t extents;	/* pieces of 1 MiB or more that they were written in */
-	uint64_t spills;	/* times that a partition was written */
-	unsigned partitions;	/* of 256, of which something was written */
-	unsigned depth;		/* times that the worst one was partitioned again */
-	unsigned sorted;	/* pieces that had to be sorted, as their keys' hashes are equal */
-	uint64_t runs;		/* sorted rows that were written as one */
-	uint64_t memory_max;	/* what the job was to keep to */
-	uint64_t memory_held;	/* what partitions held when all was mapped */
-	const char *tmp_dir;	/* where; valid as long as the job's, or the environment */
-	int error;		/* -errno of the first failure of a temporary file; 0: none */
-};
-
-/* How evenly keys are spread. */
-struct wh_mr_skew {
-	uint64_t rows_min; /* of a partition */
-	uint64_t rows_median;
-	uint64_t rows_max;
-	uint64_t bytes_min; /* of a partition's rows, in memory or on disk */
-	uint64_t bytes_median;
-	uint64_t bytes_max;
-};
-
-struct wh_mr_stats {
-	enum wh_mr_phase phase;
-	uint64_t phase_done; /* of `phase_total`; what is counted depends on the phase */
-	uint64_t phase_total;
-	uint64_t phase_began_ns; /* on the clock of wh_now_ns */
-	uint64_t bytes_done;	 /* read and mapped */
-	uint64_t bytes_total;  /* to be read, as far as known; 0 while there is an endless input */
-	uint64_t bytes_direct; /* read past the page cache */
-	uint64_t bytes_unpacked; /* that came out of compressed files */
-	uint64_t records;	 /* words, or values emitted by `map` */
-	uint64_t keys;		 /* distinct; once all is reduced */
-	uint64_t rows;		 /* handed to `output`, or put out as text */
-	uint64_t files;		 /* found */
-	uint64_t files_failed;	 /* of these, those reported to `file_error` */
-	uint64_t map_ns;	 /* how long the phases took */
-	uint64_t reduce_ns;	 /* with sorting inside partitions */
-	uint64_t output_ns;	 /* with all that comes after, up to the last row put out */
-	struct wh_mr_spill spill;
-	struct wh_mr_skew skew;
-	struct wh_mr_times times;
-	uint64_t sort_ns;   /* of all workers together: sorting rows, */
-	uint64_t merge_ns;  /* bringing the rows of partitions together, */
-	uint64_t format_ns; /* in `format`, */
-	uint64_t write_ns;  /* in `output` or `write`, */
-	uint64_t spill_ns;  /* and writing and reading temporary files' partitions */
-	uint64_t skipped;   /* bad lines, of WH_MR_NGRAMS */
-	enum wh_mr_ngram_version ngram_version; /* of its lines, as far as there were any */
-	uint64_t bypassed; /* keys that went to partitions without a look for equal ones, of
-				  WH_MR_NGRAMS */
-	unsigned workers;
-	uint64_t processes_died; /* of those that mapped */
-	const char *isa; /* of the word kernel: "avx512", "avx2", "sse2", "neon" or "scalar" */
-	/* What was wrong first, where, and what helps: for a person to read. Empty: nothing was. */
-	char why[WH_MR_WHY_BYTES];
-};
-
 /*
- * Each function gets the job's `arg`. `generate`, `record`, `find`, `map`, `combine`, `reduce`,
- * `format`, `write` and `output` run on threads of the executor, must not call anything that
- * suspends, and run on several threads at once: all but `output` and `write`, of which one call
- * ends before the next begins, though that may be on another thread. A negative result ends the job
- * with that error. Bytes they are given are valid until they return.
+ * Each function gets the job's `arg`. `generate`, `record`, `find`, `map`, `map_batch`, `combine`,
+ * `reduce`, `format`, `write` and `output` run on threads of the executor, must not call anything
+ * that suspends, and run on several threads at once: all but `output` and `write`, of which one
+ * call ends before the next begins, though that may be on another thread. A negative result ends
+ * the job with that error. Bytes they are given are valid until they return.
  */
 typedef int (*wh_mr_map_fn)(void *arg, struct wh_mr_bytes record, struct wh_mr_emitter *emitter);
+
+enum { WH_MR_BATCH_MAX = 512 }; /* records */
+
+/*
+ * What `map` does for a record, for `count` of them: 1 to WH_MR_BATCH_MAX, which follow one another
+ * in one file or generated block. One call for many records, with what it emits inlined into one
+ * loop over them, is worth it where little is done for each, as with words:
+ *
+ *     static int map_batch(void *arg, const struct wh_mr_bytes *records, size_t count,
+ *                          struct wh_mr_emitter *emitter)
+ *     {
+ *             int r = 0;
+ *
+ *             for (size_t i = 0; i < count && r == 0; i++)
+ *                     r = wh_mr_emit_number(emitter, records[i].data, records[i].len, 1);
+ *             return r;
+ *     }
+ *
+ * The rows are those that a `map` would give: how many records come at a time depends on how files
+ * are cut and read, and must not matter. A negative result ends the job as that of a `map` does;
+ * what was emitted for some of the records goes with the rest. A job that is to end is noticed
+ * between two calls; one that takes milliseconds asks wh_mr_stopped, and may return -ECANCELED
+ * then: with `partial`, what it has emitted by then is put out.
+ */
+typedef int (*wh_mr_map_batch_fn)(void *arg, const struct wh_mr_bytes *records, size_t count,
+				  struct wh_mr_emitter *emitter);
+
 typedef int (*wh_mr_reduce_fn)(void *arg, struct wh_mr_bytes key, struct wh_mr_values *values,
 			       struct wh_mr_emitter *emitter);
 
@@ -293,13 +173,6 @@ typedef int (*wh_mr_output_fn)(void *arg, const struct wh_mr_row *rows, size_t c
  * another, and appends them to `text`, whichever rows those before and behind them are; several
  * workers do that at once, for rows of other places. `write` gets the bytes of all rows in order,
  * some at a time, cut anywhere. */
-
-/* Bytes that are made of rows. */
-struct wh_mr_text {
-	uint8_t *bytes;
-	size_t len;  /* `format` writes behind these, and adds what it has written; */
-	size_t room; /* not beyond this: see wh_mr_text_more */
-};
 
 typedef int (*wh_mr_format_fn)(void *arg, const struct wh_mr_row *rows, size_t count,
 			       struct wh_mr_text *text);
@@ -349,12 +222,14 @@ struct wh_mr_job {
 	wh_mr_record_fn record; /* of WH_MR_CUSTOM */
 	wh_mr_find_fn find;	/* of WH_MR_CUSTOM: lets workers share a file. Optional */
 	wh_mr_map_fn map; /* default: the record is the key; its value the number 1, or empty */
+	wh_mr_map_batch_fn map_batch; /* instead of `map`, but for WH_MR_FILES: many records a
+					 call */
 	wh_mr_reduce_fn combine; /* of WH_MR_BYTES: brings some values of a key together early, on
 				    the worker that emitted them. Optional */
 	wh_mr_reduce_fn reduce;	 /* of WH_MR_BYTES: emits a key's rows; default: one a value */
 	uint64_t rows_max;	 /* stop after so many rows; 0: all */
 
-	/* Of WH_MR_NGRAMS, which takes no `map`. */
+	/* Of WH_MR_NGRAMS, which takes neither `map` nor `map_batch`. */
 	enum wh_mr_ngram_version ngram_version;
 	enum wh_mr_ngram_key ngram_key;
 	enum wh_mr_bypass bypass;
@@ -402,11 +277,11 @@ struct wh_mr_job {
  * program: the part of the input that the process had is done again by another one, and only one
  * that kills three of them ends the job. The result is the same as with threads.
  *
- * The program begins with wh_jobs_main (<whorl/jobs.h>). `generate`, `record`, `find`, `map` and
- * `combine` run in the processes, which are the program, started anew: they find in its variables
- * what stands there when main begins, and at `arg` a copy of `arg_bytes` bytes, NULL if that is 0;
- * what they write is seen by nobody else. `reduce`, `output` and the other functions run here and
- * get `arg` itself. What comes from pipes and terminals is mapped here too.
+ * The program begins with wh_jobs_main (<whorl/jobs.h>). `generate`, `record`, `find`, `map`,
+ * `map_batch` and `combine` run in the processes, which are the program, started anew: they find in
+ * its variables what stands there when main begins, and at `arg` a copy of `arg_bytes` bytes, NULL
+ * if that is 0; what they write is seen by nobody else. `reduce`, `output` and the other functions
+ * run here and get `arg` itself. What comes from pipes and terminals is mapped here too.
  */
 
 /**
@@ -438,6 +313,7 @@ struct wh_mr_job {
  *            -ECANCELED, -ETIMEDOUT   stopped; without `partial` nothing was put out
  *            -ENOSPC, -EDQUOT, -EIO, -ENOENT, -EACCES ...   a temporary file, see
  *                      `ret->spill.error`, or one in `resume_dir`: `ret->why` says which
+ *            -EPERM    others may write to `resume_dir`, which holds the seed of the job's hash
  *            -ESTALE   what is in `resume_dir` is of another job, or of files that have changed
  *                      since: `ret->why` says which
  *            what one of the job's functions returned
@@ -471,132 +347,6 @@ WH_API int wh_mr_words_parse(const char *text, struct wh_mr_words *ret);
  * Context    any thread; blocks.
  */
 WH_API int wh_mr_resume_remove(const char *dir);
-
-/**
- * What wh_mr_emit_number does, as a call: for languages that cannot read what is inlined here.
- *
- * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are bytes, or it is not `map` that emits
- * Ownership  `key` is copied.
- * Context    `map`, with the emitter it was given.
- */
-WH_API int wh_mr_emit_number_now(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
-				 uint64_t number);
-
-enum { WH_MR_GATHER_MAX = 16 }; /* bytes of a key */
-
-/* A key that was emitted, by where it is in what is being mapped. */
-struct wh_mr_gathered {
-	uint32_t offset;
-	uint32_t len;
-	uint64_t number;
-};
-
-/* What an emitter begins with: part of the binary interface, and of no use but for
- * wh_mr_emit_number. */
-struct wh_mr_gather {
-	struct wh_mr_gathered *at;
-	struct wh_mr_gathered *end;
-	uintptr_t block;
-	size_t block_len;
-};
-
-/**
- * Emit a key with a number, in a job whose values are numbers.
- *
- * It is inlined: a key of up to 16 bytes inside of what `map` was given is written down by where it
- * is, which takes nanoseconds less than copying it does, and keys are looked up many at a time. So
- * numbers are on their way for a while: what was wrong with one may be told by a later call, or be
- * the result of the job.
- *
- * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are bytes, or it is not `map` that emits
- * Ownership  `key` may change once the call is back, unless it is part of the record.
- * Context    `map`, with the emitter it was given.
- */
-static inline int wh_mr_emit_number(struct wh_mr_emitter *emitter, const void *key, size_t key_len,
-				    uint64_t number)
-{
-	struct wh_mr_gather *gather = (struct wh_mr_gather *)(void *)emitter;
-	struct wh_mr_gathered *at = gather->at;
-	size_t offset = (uintptr_t)key - gather->block;
-
-	if (offset >= gather->block_len || key_len - 1 >= WH_MR_GATHER_MAX || at == gather->end)
-		return wh_mr_emit_number_now(emitter, key, key_len, number);
-	at->offset = (uint32_t)offset;
-	at->len = (uint32_t)key_len;
-	at->number = number;
-	gather->at = at + 1;
-	return 0;
-}
-
-/**
- * Emit each word of `text`, as WH_MR_WORDS has them, in a job with WH_MR_COUNT. It costs what
- * counting the words of a file costs.
- *
- * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are others
- * Ownership  `text` is copied.
- * Context    `map`, with the emitter it was given.
- */
-WH_API int wh_mr_emit_words(struct wh_mr_emitter *emitter, struct wh_mr_bytes text);
-
-/**
- * Emit a key with a value, in a job with WH_MR_BYTES.
- *
- * Returns    0.
- * Errors     -ENOMEM, -EINVAL   the job's values are numbers
- * Ownership  both are copied.
- * Context    `map`, `combine` or `reduce`, with the emitter it was given.
- */
-WH_API int wh_mr_emit(struct wh_mr_emitter *emitter, struct wh_mr_bytes key,
-		      struct wh_mr_bytes value);
-
-/**
- * Make room for at least `len` more bytes in a text, whose bytes may move.
- *
- * Returns    0.
- * Errors     -ENOMEM   the text is as it was
- * Context    `format`, with the text it was given; any thread, with a text of its own, which is {0}
- *            at first.
- */
-WH_API int wh_mr_text_more(struct wh_mr_text *text, size_t len);
-
-/** Free the bytes of a text of one's own, which is {0} then. */
-WH_API void wh_mr_text_free(struct wh_mr_text *text);
-
-/**
- * Take the next of a key's values, which come in no particular order.
- *
- * Returns    false when there is none left.
- * Ownership  `ret->data` is valid until the next call: the values of a key may be more than memory
- *            has room for.
- */
-WH_API bool wh_mr_next(struct wh_mr_values *values, struct wh_mr_bytes *ret);
-
-/**
- * Take the next bytes of the file that is the record, in a job with WH_MR_FILES. Blocks its thread
- * if they have to be fetched from a device.
- *
- * Returns    1, with some bytes in `*ret`; 0 at the end.
- * Errors     What is returned is told to `file_error`; when `map` returns a negative result after
- *            one, only that file counts as failed, and the job goes on.
- *            -ESTALE   the end is there, but the file has changed since it was opened
- *            -EINVAL   the job's records are no files
- *            -ECANCELED   the job is to end
- *            as read(2)
- * Ownership  `ret->data` is valid until the next call, or until `map` returns.
- * Context    `map`, with the emitter it was given.
- */
-WH_API int wh_mr_read(struct wh_mr_emitter *emitter, struct wh_mr_bytes *ret);
-
-/**
- * Where the record comes from that `map` was given.
- *
- * Ownership  `ret->path` is valid until the job is done.
- * Context    `map`, with the emitter it was given.
- */
-WH_API void wh_mr_origin(const struct wh_mr_emitter *emitter, struct wh_mr_origin *ret);
 
 /**
  * What is wrong with a file, as a phrase to follow its path: what strerror(3) says, but for

@@ -79,10 +79,14 @@ WH_API int wh_parts_finish(struct wh_parts *parts, uint32_t first, uint32_t coun
  */
 WH_API void wh_parts_close(struct wh_parts *parts);
 
-/* One part, to be read. */
+/* One part, to be read. {0} plus `format` and `index` is valid. */
 struct wh_part {
 	struct wh_parts_format format;
 	uint32_t index;
+	/* Called by wh_part_check after each read, with how many bytes that were. A negative result
+	 * ends the check. May be NULL. */
+	int (*read)(void *arg, size_t len);
+	void *arg;
 };
 
 /**
@@ -112,7 +116,8 @@ WH_API int wh_part_emit(const struct wh_part *part, struct wh_mr_bytes block,
  *
  * Returns    0, with what is in it in `*ret`.
  * Errors     as wh_part_emit, open(2) and read(2); `*ret_why` is then a phrase that says what is
- *            wrong, or NULL if the error says it all.
+ *            wrong, or NULL if the error says it all
+ *            what `part->read` returned
  * Ownership  the phrase is static.
  * Context    any thread; blocks.
  */

@@ -73,9 +73,11 @@ static int map_all(struct counting *counting, const struct cuts *cuts)
 
 static int sort_part(struct counting *counting, unsigned index)
 {
+	struct whi_pool pool = { 0 };
 	struct whi_rows rows;
-	int r = whi_store_reduce(counting->shared.store, index);
+	int r = whi_store_reduce(counting->shared.store, index, &pool);
 
+	whi_pool_fini(&pool);
 	if (r == 0)
 		r = whi_rows_init(&rows, &counting->shared.store->parts[index], WH_MR_SUM);
 	if (r < 0)
@@ -95,7 +97,7 @@ static int run(struct counting *counting, const struct cuts *cuts)
 	for (unsigned i = 0; i < WHI_PARTS && r == 0; i++)
 		r = sort_part(counting, i);
 	if (r == 0)
-		r = whi_runs_output(counting->runs, WHI_PARTS, &output);
+		r = whi_runs_output(counting->runs, WHI_PARTS, UINT64_MAX, &output);
 	return r;
 }
 

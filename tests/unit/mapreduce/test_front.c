@@ -10,6 +10,7 @@
 
 #include "arch/cpu.h"
 #include "mapreduce/hash.h"
+#include "mapreduce/spill.h"
 #include "mapreduce/words.h"
 
 enum { L2_BYTES = 4 << 20 };
@@ -69,17 +70,19 @@ static uint64_t sum_of(const struct whi_block *block)
 static uint64_t total_of(struct world *world, uint64_t *ret_keys)
 {
 	uint64_t total = 0, keys = 0;
+	struct whi_pool pool = { 0 };
 
 	assert_int_equal(whi_front_flush(world->front), 0);
 	whi_writer_flush(&world->writer);
 	for (unsigned i = 0; i < WHI_PARTS; i++) {
 		const struct whi_part *part = &world->store->parts[i];
 
-		assert_int_equal(whi_store_reduce(world->store, i), 0);
+		assert_int_equal(whi_store_reduce(world->store, i, &pool), 0);
 		keys += whi_part_keys(part);
 		for (uint32_t chunk = 0; chunk < part->shorts.chunk_count; chunk++)
 			total += sum_of(part->shorts.chunks[chunk]);
 	}
+	whi_pool_fini(&pool);
 	*ret_keys = keys;
 	return total;
 }
@@ -241,7 +244,7 @@ static void long_keys_are_found_in_open_blocks_only(void **state)
 	for (unsigned part = 0; part < WHI_PARTS; part++) {
 		const struct whi_table *longs = &world->store->parts[part].longs;
 
-		assert_int_equal(whi_store_reduce(world->store, part), 0);
+		assert_int_equal(whi_store_reduce(world->store, part, &world->writer.pool), 0);
 		if (longs->used)
 			assert_int_equal(((struct whi_long *)(void *)longs->chunks[0]->data)->count,
 					 3 * 5 * 7);
@@ -268,6 +271,57 @@ static void without_a_turn_no_long_key_is_found(void **state)
 	assert_int_equal(keys, 1);
 }
 
+/* Write `count` records of one partition with the numbers from `first` on, of `kinds` kinds.
+ * Returns how much is pending before its next merge. */
+static uint64_t pace_after(struct world *world, uint64_t first, uint64_t count, uint64_t kinds)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		const struct whi_key key = { first + i % kinds, 1 };
+		uint32_t hash = (uint32_t)(hash_of(key.low) >> 40);
+
+		assert_int_equal(whi_writer_add_short(&world->writer, &key, hash, 1), 0);
+	}
+	return atomic_load(&world->store->parts[0].merge_bytes);
+}
+
+static void new_keys_are_merged_seldom_and_known_ones_soon(void **state)
+{
+	enum { FEW = 100, RECORDS = 200 * 1000 };
+	struct world *world = *state;
+	const struct whi_table *table = &world->store->parts[0].shorts;
+	uint64_t pace;
+
+	assert_int_equal(pace_after(world, 1, RECORDS, FEW), WHI_MERGE_BYTES_FIRST);
+	assert_int_equal(pace_after(world, 1, RECORDS / 3, RECORDS), WHI_MERGE_BYTES_MOST);
+	/* As much as there is in the table, once that is more. */
+	pace = pace_after(world, 1, RECORDS, RECORDS);
+	assert_true(pace > WHI_MERGE_BYTES_MOST);
+	assert_int_equal(pace, table->bytes);
+}
+
+static void what_merging_makes_small_is_not_spilled(void **state)
+{
+	enum { KEYS = 1000, RECORDS = 1000 * 1000, MEMORY = 16 << 20 };
+	const struct wh_mr_job job = { .memory_max = MEMORY };
+	struct world *world = *state;
+	_Atomic bool stop = false;
+	struct whi_spill spill;
+
+	whi_spill_init(&spill, &job, 1, &stop);
+	world->store->spill = &spill;
+	for (uint64_t i = 0; i < RECORDS; i++) {
+		const struct whi_key key = { i % KEYS + 1, 0 };
+		uint32_t hash = (uint32_t)(hash_of(key.low) >> 32);
+
+		assert_int_equal(whi_writer_add_short(&world->writer, &key, hash, 1), 0);
+	}
+	assert_true(RECORDS * sizeof(struct whi_short) > MEMORY);
+	assert_true(atomic_load(&spill.budget.held) <= MEMORY / 2);
+	assert_int_equal(atomic_load(&spill.spills), 0);
+	world->store->spill = NULL;
+	whi_spill_fini(&spill);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +338,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(long_keys_are_found_in_open_blocks_only, open_world,
 						close_world),
 		cmocka_unit_test_setup_teardown(without_a_turn_no_long_key_is_found, open_world,
+						close_world),
+		cmocka_unit_test_setup_teardown(new_keys_are_merged_seldom_and_known_ones_soon,
+						open_world, close_world),
+		cmocka_unit_test_setup_teardown(what_merging_makes_small_is_not_spilled, open_world,
 						close_world),
 	};
 

@@ -1,5 +1,6 @@
-/* Files that change while a job is at them, compressed or not: what they held when the job began
- * is counted, or it is told which file was not read to that end. Never less without a word. */
+/* Files that change while a job is at them, compressed or not, read in any way: what they
+ * held when the job began is counted, or it is told which file was not read to that end. Never less
+ * without a word. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <whorl/jobs.h>
 
 #include "unit/mapreduce/world.h"
 
@@ -86,32 +88,49 @@ static uint8_t *(*const formats[])(uint8_t *at, const uint8_t *text) = { put_gzi
 /* What happens to a file of `len` bytes. */
 enum change { NOTHING, UNLINKED, EMPTIED, CUT_AT_A_FRAME, CUT, APPENDED, REPLACED, CHANGES };
 
-/* A file, and when it is changed how. */
+/* A file, and when it is changed how. As it is a job's `arg`, processes have a copy. */
 struct changing {
 	struct world world;
 	char path[128];
+	char other[128]; /* what it is replaced by */
+	char note[128];	 /* there is one once it has been changed, by whichever process */
 	uint8_t *frames; /* what it holds, */
 	size_t len;
 	size_t frame_len;
 	enum change change;
-	atomic_bool changed;
 };
+
+/* Of this process: nothing is to be changed any more. */
+static atomic_bool changed;
 
 static void append(const struct changing *file)
 {
-	int fd = open(file->path, O_WRONLY | O_APPEND | O_CLOEXEC);
+	char *more = malloc(file->frame_len * 9);
+	int fd = open(file->path, O_RDWR | O_APPEND | O_CLOEXEC);
 
 	check(fd >= 0);
-	check_int(write(fd, file->frames, file->frame_len * 9), file->frame_len * 9);
+	check_int(pread(fd, more, file->frame_len * 9, 0), file->frame_len * 9);
+	check_int(write(fd, more, file->frame_len * 9), file->frame_len * 9);
 	close(fd);
+	free(more);
 }
 
-static void change_now(struct changing *file)
+static bool is_first(const struct changing *file)
+{
+	int fd;
+
+	if (atomic_exchange(&changed, true))
+		return false;
+	fd = open(file->note, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+	close(fd);
+	return fd >= 0;
+}
+
+static void change_now(const struct changing *file)
 {
 	size_t half = FRAMES / 2 * file->frame_len;
-	char other[128];
 
-	if (atomic_exchange(&file->changed, true))
+	if (!is_first(file))
 		return;
 	switch (file->change) {
 	case UNLINKED:
@@ -130,8 +149,7 @@ static void change_now(struct changing *file)
 		append(file);
 		break;
 	case REPLACED:
-		write_file("other", (const char *)file->frames, half);
-		check_int(rename(file_path(other, "other"), file->path), 0);
+		check_int(rename(file->other, file->path), 0);
 		break;
 	case NOTHING:
 	case CHANGES:
@@ -173,7 +191,19 @@ static void check_told(const struct changing *file, const struct wh_mr_stats *st
 	check(count == whole || (file->change == APPENDED && count == whole + 9 * FRAME_WORDS));
 }
 
-static void change_and_count(struct changing *file, bool direct)
+/* How a file is read. */
+enum way { CACHED, COLD, DIRECT, PROCESSES, WAYS };
+
+static void read_by(struct wh_mr_job *job, enum way way, size_t arg_bytes)
+{
+	job->direct = way == DIRECT;
+	job->processes = way == PROCESSES ? 2 : 0;
+	job->arg_bytes = way == PROCESSES ? arg_bytes : 0;
+	/* Processes that are started must not find it set. */
+	atomic_store(&changed, false);
+}
+
+static void change_and_count(struct changing *file, enum way way)
 {
 	const char *const paths[] = { file->path };
 
@@ -183,17 +213,17 @@ static void change_and_count(struct changing *file, bool direct)
 			struct wh_mr_stats stats;
 
 			write_file("changing", (const char *)file->frames, file->len);
-			file->changed = false;
+			write_file("other", (const char *)file->frames, file->len / 2);
 			file->world.errors = 0;
 			job.arg = file;
 			job.value = WH_MR_COUNT;
-			job.direct = direct;
+			read_by(&job, way, sizeof(*file));
 			if (when == 0)
 				job.plan = when_planned;
 			else
 				job.map = when_mapped;
 			check_int(wh_mapreduce(&job, &stats), 0);
-			check(file->changed);
+			check_int(unlink(file->note), 0);
 			check_told(file, &stats);
 			row_text_fini(&file->world.text);
 		}
@@ -206,6 +236,8 @@ static int what_becomes_of_a_file_is_counted_or_told(void *arg)
 
 	(void)arg;
 	file_path(file.path, "changing");
+	file_path(file.other, "other");
+	file_path(file.note, "note");
 	for (unsigned i = 0; i < FRAME_WORDS; i++)
 		memcpy(text + i * (sizeof(word) - 1), word, sizeof(word) - 1);
 	file.frames = malloc((size_t)FRAMES * FRAME_MAX);
@@ -216,11 +248,107 @@ static int what_becomes_of_a_file_is_counted_or_told(void *arg)
 			at = formats[format](at, text);
 		file.len = (size_t)(at - file.frames);
 		file.frame_len = file.len / FRAMES;
-		change_and_count(&file, false);
+		change_and_count(&file, CACHED);
+		change_and_count(&file, PROCESSES);
 		if (formats[format] == put_plain)
-			change_and_count(&file, true); /* others are never read that way */
+			change_and_count(&file, DIRECT); /* others are never read that way */
 	}
 	free(file.frames);
+	return 0;
+}
+
+/* A range of words that ends in a long one, longer than what is read past the end of a part at
+ * first. Before it is a short one: when that is mapped, the part has been read, and the end of the
+ * long one has not. */
+enum { RANGE = 100 * 1000, LONG = 300 * 1000, CUT_TO = 250 * 1000 };
+
+static const char cut_here[] = "here ";
+
+struct cutting {
+	struct world world;
+	char path[128];
+	bool cuts;
+};
+
+static int cut_there(void *arg, struct wh_mr_bytes record, struct wh_mr_emitter *emitter)
+{
+	const struct cutting *file = arg;
+
+	if (record.len == strlen("here") && file->cuts)
+		check_int(truncate(file->path, CUT_TO), 0);
+	return wh_mr_emit_number(emitter, record.data, record.len, 1);
+}
+
+static char *make_range(size_t *ret_len)
+{
+	const size_t begin = RANGE - (sizeof(cut_here) - 1), len = RANGE + LONG;
+	char *text = malloc(len);
+
+	for (size_t at = 0; at < begin; at++)
+		text[at] = word[at % (sizeof(word) - 1)];
+	text[begin - 1] = ' ';
+	memcpy(text + begin, cut_here, sizeof(cut_here) - 1);
+	memset(text + RANGE, 'x', LONG);
+	*ret_len = len;
+	return text;
+}
+
+/* Out of the page cache, so that the ring has to read it. */
+static void evict(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	check(fd >= 0);
+	check_int(fsync(fd), 0);
+	check_int(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	close(fd);
+}
+
+static void cut_and_count(struct cutting *file, enum way way, uint32_t split_bytes)
+{
+	const char *const paths[] = { file->path };
+	const struct wh_mr_range range = { 0, RANGE + 1 };
+	struct wh_mr_job job = job_on(paths, 1, &file->world);
+	struct wh_mr_stats stats;
+	size_t len;
+	char *text = make_range(&len);
+
+	write_file("cutting", text, len);
+	free(text);
+	if (way == COLD)
+		evict(file->path);
+	file->world.errors = 0;
+	job.arg = file;
+	job.ranges = &range;
+	job.value = WH_MR_COUNT;
+	job.split_bytes = split_bytes;
+	job.map = cut_there;
+	read_by(&job, way, sizeof(*file));
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check_int(stats.rows, 4); /* with a word that makes room for the short one */
+	check_int(file->world.errors, file->cuts);
+	check_int(stats.files_failed, file->cuts);
+	if (file->cuts) {
+		check_int(file->world.error, -ESTALE);
+		check(strcmp(file->world.failed_path, file->path) == 0);
+	} else {
+		check_int(counted(&file->world.text), RANGE / (sizeof(word) - 1) - 1);
+		check_int(stats.bytes_done, RANGE + 1);
+	}
+	row_text_fini(&file->world.text);
+}
+
+static int the_end_of_a_record_that_its_file_loses_is_told(void *arg)
+{
+	struct cutting file = { .cuts = false };
+
+	(void)arg;
+	file_path(file.path, "cutting");
+	for (unsigned way = 0; way < WAYS; way++)
+		for (unsigned i = 0; i < 4; i++) {
+			file.cuts = i % 2;
+			cut_and_count(&file, (enum way)way, i < 2 ? RANGE / 10 : 2 * RANGE);
+		}
 	return 0;
 }
 
@@ -228,7 +356,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		task_test(what_becomes_of_a_file_is_counted_or_told),
+		task_test(the_end_of_a_record_that_its_file_loses_is_told),
 	};
 
+	wh_jobs_main();
 	return cmocka_run_group_tests(tests, new_folder, old_folder);
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <whorl/exec.h>
+#include <whorl/jobs.h>
 
 #include "support/oracle_count.h"
 #include "unit/mapreduce/world.h"
@@ -49,7 +50,7 @@ static void evict(const char *path)
 
 static int files_that_are_not_cached_give_the_same_count(void *arg)
 {
-	enum { SIZE = 3 * 1000 * 1000 };
+	enum { SIZE = 3 * 1000 * 1000, STEP = TEST_ROUNDS < 10000 ? 9 : 3 };
 	char path[128], *text = malloc(SIZE), *expected;
 	const char *const paths[] = { file_path(path, "cold") };
 	struct world world = { 0 };
@@ -67,7 +68,7 @@ static int files_that_are_not_cached_give_the_same_count(void *arg)
 	memset(text + 2400 * 1000, 'z', 256 * 1024 + 1);
 	write_file("cold", text, SIZE);
 	expected = oracle_count(text, SIZE, &len);
-	for (job.split_bytes = 100 * 1000; job.split_bytes < 9 * SIZE; job.split_bytes *= 3) {
+	for (job.split_bytes = 100 * 1000; job.split_bytes < 9 * SIZE; job.split_bytes *= STEP) {
 		evict(path);
 		job.direct = false;
 		check_int(wh_mapreduce(&job, NULL), 0);
@@ -248,11 +249,12 @@ static int a_small_file_that_changed_is_named_or_counted_as_it_is(void *arg)
 	const char *const paths[] = { file_path(path, "changing") };
 
 	(void)arg;
-	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+	for (size_t i = 0; i < 2 * sizeof(changes) / sizeof(changes[0]); i++) {
 		struct world world = { 0 };
 		struct wh_mr_job job = job_on(paths, 1, &world);
 
-		change = &changes[i];
+		change = &changes[i / 2];
+		job.processes = i % 2;
 		count_changing("long", 4, &job);
 		/* As short as it was found to be, it is still all there. */
 		if (change->make == shrinks)
@@ -266,7 +268,7 @@ static int a_small_file_that_changed_is_named_or_counted_as_it_is(void *arg)
 	return 0;
 }
 
-/* Read through the page cache or past it. */
+/* Read through the page cache or past it, or by processes. */
 static int parts_of_a_file_that_changed_are_never_mixed(void *arg)
 {
 	enum { SIZE = 100 * 1000 };
@@ -276,12 +278,13 @@ static int parts_of_a_file_that_changed_are_never_mixed(void *arg)
 	(void)arg;
 	for (size_t i = 0; i < SIZE; i++)
 		text[i] = "old "[i % 4];
-	for (size_t i = 0; i < 2 * sizeof(changes) / sizeof(changes[0]); i++) {
+	for (size_t i = 0; i < 3 * sizeof(changes) / sizeof(changes[0]); i++) {
 		struct world world = { 0 };
 		struct wh_mr_job job = job_on(paths, 1, &world);
 
-		change = &changes[i / 2];
-		job.direct = i % 2;
+		change = &changes[i / 3];
+		job.direct = i % 3 == 1;
+		job.processes = i % 3 == 2 ? 2 : 0;
 		job.split_bytes = 10 * 1000;
 		count_changing(text, SIZE, &job);
 		check_int(world.errors, change->parts != 0);
@@ -349,7 +352,7 @@ static int with_stdin(int fd, const struct wh_mr_job *job, struct wh_mr_stats *s
 
 static int a_pipe_is_counted_as_a_file_is(void *arg)
 {
-	enum { SIZE = 5 * 1000 * 1000 };
+	enum { SIZE = 1000 * 1000 + 400 * TEST_ROUNDS };
 	struct world world = { 0 };
 	struct wh_mr_job job = job_on((const char *const[]){ "-" }, 1, &world);
 	struct wh_mr_stats stats;
@@ -410,5 +413,6 @@ int main(void)
 		task_test(standard_input_may_be_a_file_read_in_part),
 	};
 
+	wh_jobs_main();
 	return cmocka_run_group_tests(tests, new_folder, old_folder);
 }

@@ -1,6 +1,7 @@
 /* How rows come out of whole jobs: the same bytes from `output`, from `format` and `write`, on any
  * number of workers, from memory and from disk; and how that ends early. */
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@
 enum {
 	BLOCKS = 200,
 	BLOCK_WORDS = 200,
+	WORDS = BLOCKS * BLOCK_WORDS,
 	BLOCK_BYTES = BLOCK_WORDS * 48,
-	KEYS = BLOCKS * BLOCK_WORDS * 3 / 4, /* enough for a few slices */
+	KEYS = WORDS * 3 / 4, /* enough for a few slices */
 	WORKERS = 4,
 };
 
@@ -111,6 +113,13 @@ static void sink_fini(struct sink *sink)
 {
 	free(sink->bytes);
 	*sink = (struct sink){ 0 };
+}
+
+static int by_text(const void *a, const void *b)
+{
+	const char *const *left = a, *const *right = b;
+
+	return strcmp(*left, *right);
 }
 
 static struct wh_mr_job job_to(struct sink *sink)
@@ -250,7 +259,7 @@ static int rows_by_key_and_in_no_order_are_the_same_ones(void *arg)
 }
 
 /* From little of it on disk to nearly all. */
-static int runs_on_disk_are_written_as_rows_in_memory_are(void *arg)
+static int rows_on_disk_are_written_as_rows_in_memory_are(void *arg)
 {
 	struct sink sink = { 0 };
 	struct wh_mr_job job = job_to(&sink);
@@ -265,6 +274,90 @@ static int runs_on_disk_are_written_as_rows_in_memory_are(void *arg)
 		sink_is(&sink, rows, strlen(rows));
 	}
 	check(mixed > 0);
+	free(rows);
+	return 0;
+}
+
+/* Sorted by lines, in place: rows of no order can be compared then. */
+static void sort_lines(struct sink *sink)
+{
+	char **lines = malloc(WORDS * sizeof(*lines)), *copy = malloc(sink->len), *at = copy;
+	unsigned count = 0;
+
+	check(lines && copy);
+	memcpy(copy, sink->bytes, sink->len);
+	for (char *end; at < copy + sink->len; at = end + 1) {
+		end = memchr(at, '\n', (size_t)(copy + sink->len - at));
+		*end = '\0';
+		check(count < WORDS);
+		lines[count++] = at;
+	}
+	qsort(lines, count, sizeof(*lines), by_text);
+	at = sink->bytes;
+	for (unsigned i = 0; i < count; i++)
+		at += sprintf(at, "%s\n", lines[i]);
+	free(lines);
+	free(copy);
+}
+
+static int rows_of_any_order_and_number_are_those_of_memory_on_disk_too(void *arg)
+{
+	struct sink sink = { 0 }, small = { 0 };
+	struct wh_mr_job job = job_to(&sink);
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	for (unsigned order = WH_MR_UNORDERED; order <= WH_MR_BY_VALUE; order++)
+		for (unsigned i = 0; i < 3; i++) {
+			job = job_to(&sink);
+			job.order = (enum wh_mr_order)order;
+			/* All, most, and few of them. */
+			job.rows_max = order == WH_MR_UNORDERED ? 0 : i * 20 + (i == 1) * KEYS / 2;
+			check_int(wh_mapreduce(&job, NULL), 0);
+			job.arg = &small;
+			job.memory_max = 1 << 20;
+			check_int(wh_mapreduce(&job, &stats), 0);
+			check(stats.spill.bytes_written > 0);
+			if (order == WH_MR_UNORDERED) {
+				sort_lines(&sink);
+				sort_lines(&small);
+			}
+			sink_is(&small, sink.bytes, sink.len);
+			sink_fini(&sink);
+		}
+	return 0;
+}
+
+/* What workers meet in: nobody goes on before two of them are there. */
+static pthread_barrier_t meeting;
+static __thread bool has_met;
+
+static int format_with_another(void *arg, const struct wh_mr_row *rows, size_t count,
+			       struct wh_mr_text *text)
+{
+	if (!has_met) {
+		has_met = true;
+		pthread_barrier_wait(&meeting);
+	}
+	return format(arg, rows, count, text);
+}
+
+static int two_workers_put_out_what_was_spilled(void *arg)
+{
+	struct sink sink = { 0 };
+	struct wh_mr_job job = job_to(&sink);
+	char *rows = expected_rows();
+	struct wh_mr_stats stats;
+
+	(void)arg;
+	check_int(pthread_barrier_init(&meeting, NULL, 2), 0);
+	job.workers = 2;
+	job.memory_max = 1 << 20;
+	job.format = format_with_another;
+	check_int(wh_mapreduce(&job, &stats), 0);
+	check(stats.spill.partitions > 0);
+	sink_is(&sink, rows, strlen(rows));
+	pthread_barrier_destroy(&meeting);
 	free(rows);
 	return 0;
 }
@@ -406,7 +499,9 @@ int main(void)
 		task_test(output_gets_the_rows_that_are_written),
 		task_test(no_more_rows_are_written_than_are_wanted),
 		task_test(rows_by_key_and_in_no_order_are_the_same_ones),
-		task_test(runs_on_disk_are_written_as_rows_in_memory_are),
+		task_test(rows_on_disk_are_written_as_rows_in_memory_are),
+		task_test(rows_of_any_order_and_number_are_those_of_memory_on_disk_too),
+		task_test(two_workers_put_out_what_was_spilled),
 		task_test(an_error_of_format_is_the_job_s),
 		task_test(an_error_of_write_is_the_job_s_and_the_last_it_hears),
 		task_test(format_without_write_is_refused),

@@ -1,5 +1,6 @@
-/* Jobs that are gone on with after they have failed, in the same process: with the hash that they
- * were begun with, or another instruction set's, which makes all that was kept be dealt anew. */
+/* Jobs that are gone on with after they have failed: with the hash that they were begun with, taken
+ * over from a process that had another seed, or with another instruction set's, which makes all
+ * that was kept be dealt anew. All of it in one process. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +8,10 @@
 #include <sys/stat.h>
 
 #include "base/alloc.h"
+#include "mapreduce/hash.h"
 #include "unit/mapreduce/world.h"
 
-enum { TEXT_BYTES = 400 * 1000, SPLIT_BYTES = 4 * 1000, CALLS_MAX = 60 * 1000 };
+enum { TEXT_BYTES = 100 * 1000 + 30 * TEST_ROUNDS, SPLIT_BYTES = 4 * 1000, CALLS_MAX = 60 * 1000 };
 
 static unsigned calls_left; /* of `map`, until it fails */
 static char state[80];
@@ -37,6 +39,16 @@ static int count_line(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *
 	if (__atomic_fetch_sub(&calls_left, 1, __ATOMIC_RELAXED) - 1 > CALLS_MAX)
 		return -EPIPE;
 	return wh_mr_emit_number(emitter, line.data, line.len, line.len + 1);
+}
+
+static int count_lines(void *arg, const struct wh_mr_bytes *lines, size_t count,
+		       struct wh_mr_emitter *emitter)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count && r == 0; i++)
+		r = count_line(arg, lines[i], emitter);
+	return r;
 }
 
 static int letter_of_word(void *arg, struct wh_mr_bytes word, struct wh_mr_emitter *emitter)
@@ -113,6 +125,9 @@ static int numbers_are_counted_once(void *arg)
 	}
 	job.memory_max = 1000 * 1000;
 	fail_and_go_on(job, &world, two_isas);
+	job.map = NULL;
+	job.map_batch = count_lines;
+	fail_and_go_on(job, &world, two_isas);
 	return 0;
 }
 
@@ -188,6 +203,132 @@ static int what_cannot_be_gone_on_with_is_refused(void *arg)
 	return 0;
 }
 
+/* Leave a folder of which nothing but the output is missing. */
+static void leave_folder(const struct wh_mr_job *job)
+{
+	struct wh_mr_job failing = *job;
+
+	wh_mr_resume_remove(state);
+	failing.output = no_output;
+	check_int(wh_mapreduce(&failing, NULL), -EPIPE);
+}
+
+/* Go on as a process with another seed. Returns whether all had to be dealt anew. */
+static bool go_on(const struct wh_mr_job *job, struct world *world, const char *expected)
+{
+	struct wh_mr_stats stats;
+
+	whi_hash_adopt(whi_hash_seed() + 1);
+	check_int(wh_mapreduce(job, &stats), 0);
+	check_int(stats.bytes_done, TEXT_BYTES);
+	text_is(world, expected);
+	return stats.spill.bytes_written > 0;
+}
+
+static int another_process_takes_over_the_seed(void *arg)
+{
+	struct world world = { 0 };
+	struct wh_mr_job job = resumed_job(&world);
+	const uint64_t seed = whi_hash_seed();
+	char *expected, manifest[128];
+
+	(void)arg;
+	make_text();
+	expected = rows_of(job, &world);
+	leave_folder(&job);
+	check(!go_on(&job, &world, expected));
+	check_int(whi_hash_seed(), seed);
+
+	/* Not while another job hashes by its own, */
+	whi_hash_begin();
+	check(go_on(&job, &world, expected));
+	check_int(whi_hash_seed(), seed + 1);
+	whi_hash_end();
+
+	/* nor one that others may have read. */
+	snprintf(manifest, sizeof(manifest), "%s/manifest", state);
+	check_int(chmod(manifest, 0604), 0);
+	check(go_on(&job, &world, expected));
+	check_int(whi_hash_seed(), seed + 2);
+	check_int(chmod(manifest, 0600), 0);
+	check(!go_on(&job, &world, expected));
+	check_int(whi_hash_seed(), seed);
+	free(expected);
+	check_int(wh_mr_resume_remove(state), 0);
+	return 0;
+}
+
+static void is_refused(const struct wh_mr_job *job, int error, const char *why)
+{
+	struct wh_mr_stats stats;
+
+	check_int(wh_mapreduce(job, &stats), error);
+	check(strstr(stats.why, state) && strstr(stats.why, why));
+}
+
+static int a_folder_that_others_may_write_to_is_refused(void *arg)
+{
+	struct world world = { 0 };
+	struct wh_mr_job job = resumed_job(&world);
+	struct stat st;
+
+	(void)arg;
+	make_text();
+	leave_folder(&job);
+	check_int(stat(state, &st), 0);
+	check_int(st.st_mode & 0777, 0700);
+	check_int(chmod(state, 0720), 0);
+	is_refused(&job, -EPERM, "chmod go-w");
+	check_int(chmod(state, 0702), 0);
+	is_refused(&job, -EPERM, "chmod go-w");
+	check_int(chmod(state, 0755), 0);
+	check_int(wh_mapreduce(&job, NULL), 0);
+	row_text_fini(&world.text);
+	check_int(wh_mr_resume_remove(state), 0);
+	return 0;
+}
+
+static void write_manifest(const char *bytes, size_t len)
+{
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/manifest", state);
+	file = fopen(path, "wb");
+	check(file && fwrite(bytes, 1, len, file) == len);
+	check_int(fclose(file), 0);
+}
+
+static int manifests_that_are_none_are_refused(void *arg)
+{
+	static const char old[] = "whorl job 2\0004000 2\0001 0 0 0 0 0 0";
+	static const char no_seed[] = "whorl job 3\0004000 2\000a secret";
+	static const char no_end[] = { 'w', 'h', 'o', 'r', 'l', ' ', 'j', 'o', 'b', ' ', '3' };
+	static const char no_cut[] = "whorl job 3\0000 99\00000000000000000ff";
+	struct world world = { 0 };
+	struct wh_mr_job job = resumed_job(&world);
+	const uint64_t seed = whi_hash_seed();
+
+	(void)arg;
+	make_text();
+	leave_folder(&job);
+	write_manifest(old, sizeof(old));
+	is_refused(&job, -ESTALE, "another version");
+	write_manifest(no_seed, sizeof(no_seed));
+	is_refused(&job, -ESTALE, "not one of this program");
+	write_manifest(no_end, sizeof(no_end));
+	is_refused(&job, -ESTALE, "not one of this program");
+	write_manifest(no_cut, sizeof(no_cut));
+	is_refused(&job, -ESTALE, "not one of this program");
+	write_manifest("\377\0\0\377", 4);
+	is_refused(&job, -ESTALE, "not one of this program");
+	write_manifest("", 0);
+	is_refused(&job, -EINVAL, "manifest");
+	check_int(whi_hash_seed(), seed);
+	check_int(wh_mr_resume_remove(state), 0);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +336,9 @@ int main(void)
 		task_test(values_are_reduced_once),
 		task_test(what_fails_while_all_is_dealt_anew_can_be_tried_again),
 		task_test(what_cannot_be_gone_on_with_is_refused),
+		task_test(another_process_takes_over_the_seed),
+		task_test(a_folder_that_others_may_write_to_is_refused),
+		task_test(manifests_that_are_none_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, new_folder, old_folder);

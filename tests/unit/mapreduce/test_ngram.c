@@ -325,14 +325,14 @@ static void every_bad_line_has_its_reason(void **state)
  * as many as a kernel may read at once. */
 static void every_byte_anywhere_is_treated_by_the_rule(void **state)
 {
-	enum { LINES = 19 };
+	enum { LINES = 19, STEP = TEST_ROUNDS < 10000 ? 7 : 1 };
 	static const char line[] = "ab\t1987\t123456\t4321\n";
 	const size_t len = sizeof(line) - 1;
 	char file[LINES * (sizeof(line) - 1)];
 
 	(void)state;
 	for (size_t at = 0; at < len; at++)
-		for (unsigned byte = 0; byte < 256; byte++) {
+		for (unsigned byte = (unsigned)at % STEP; byte < 256; byte += STEP) {
 			for (unsigned i = 0; i < LINES; i++)
 				memcpy(file + i * len, line, len);
 			file[(at + byte) % LINES * len + at] = (char)byte;

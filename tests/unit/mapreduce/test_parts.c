@@ -64,7 +64,8 @@ static int to_parts(void *arg, const struct wh_mr_row *rows, size_t count)
 static int emit_block(void *arg, struct wh_mr_bytes block, struct wh_mr_emitter *emitter)
 {
 	struct world *world = arg;
-	const struct wh_part part = { { .count = PARTS }, (uint32_t)world->calls };
+	const struct wh_part part = { .format = { .count = PARTS },
+				      .index = (uint32_t)world->calls };
 
 	return wh_part_emit(&part, block, emitter);
 }
@@ -128,7 +129,10 @@ static int each_word_is_in_one_part_with_all_its_count(void *arg)
 static int check_part(unsigned index, enum wh_mr_value value, struct wh_part_sums *ret,
 		      const char **ret_why)
 {
-	const struct wh_part part = { { .count = PARTS, .value = value }, index };
+	const struct wh_part part = {
+		.format = { .count = PARTS, .value = value },
+		.index = index,
+	};
 	char path[128];
 
 	*ret = (struct wh_part_sums){ 0 };

@@ -17,7 +17,7 @@
 #include "mapreduce/slices.h"
 #include "support/row_text.h"
 
-enum { KEY_BYTES = 64, WRITERS = 3 };
+enum { KEY_BYTES = 64, DEALERS = 3 };
 
 /* How the keys and numbers of a store are made. */
 struct shape {
@@ -77,6 +77,7 @@ static struct whi_store *fill(const struct shape *shape)
 {
 	struct whi_store *store = whi_store_new();
 	struct whi_writer *writer = malloc(sizeof(*writer));
+	struct whi_pool pool = { 0 };
 
 	assert_non_null(store);
 	whi_writer_init(writer, store);
@@ -85,35 +86,43 @@ static struct whi_store *fill(const struct shape *shape)
 	whi_writer_flush(writer);
 	whi_writer_fini(writer);
 	free(writer);
-	for (unsigned part = 0; part < WHI_PARTS; part++) {
-		assert_int_equal(whi_store_reduce(store, part), 0);
-		whi_part_seal(&store->parts[part]);
-	}
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		assert_int_equal(whi_store_reduce(store, part, &pool), 0);
+	whi_pool_fini(&pool);
 	return store;
 }
 
-/* Deal a store with a writer for each of some workers. */
-static struct whi_slices *deal(const struct wh_mr_job *job, struct whi_store *store, unsigned count)
+static struct whi_slices *choose(const struct wh_mr_job *job, const struct whi_store *store,
+				 unsigned count)
 {
-	struct whi_writer *writers = calloc(WRITERS, sizeof(*writers));
-	const _Atomic bool stop = false;
 	struct whi_slices *slices;
 
-	assert_int_equal(whi_slices_new(job, store, count, &slices), 0);
+	assert_int_equal(whi_slices_new(job, store, &slices), 0);
+	assert_int_equal(slices->count, 0);
+	assert_int_equal(whi_slices_choose(slices, store->parts, WHI_PARTS, count), 0);
 	assert_in_range(slices->count, 1, count);
-	for (unsigned i = 0; i < WRITERS; i++)
-		whi_writer_init(&writers[i], slices->to);
+	return slices;
+}
+
+/* Deal a store with a dealer for each of some workers. */
+static struct whi_slices *deal(const struct wh_mr_job *job, struct whi_store *store, unsigned count)
+{
+	struct whi_slices *slices = choose(job, store, count);
+	struct whi_dealer *dealers[DEALERS];
+	const _Atomic bool stop = false;
+
+	for (unsigned i = 0; i < DEALERS; i++) {
+		dealers[i] = whi_dealer_new(slices, &stop);
+		assert_non_null(dealers[i]);
+	}
 	for (unsigned part = 0; part < WHI_PARTS; part++) {
-		assert_int_equal(whi_slices_deal(slices, &writers[part % WRITERS],
-						 &store->parts[part], &stop),
-				 0);
+		assert_int_equal(whi_dealer_deal(dealers[part % DEALERS], &store->parts[part]), 0);
 		assert_int_equal(whi_part_used(&store->parts[part]), 0);
 	}
-	for (unsigned i = 0; i < WRITERS; i++) {
-		whi_writer_flush(&writers[i]);
-		whi_writer_fini(&writers[i]);
+	for (unsigned i = 0; i < DEALERS; i++) {
+		assert_int_equal(whi_dealer_end(dealers[i]), 0);
+		whi_dealer_free(dealers[i]);
 	}
-	free(writers);
 	return slices;
 }
 
@@ -127,12 +136,13 @@ static void put(struct whi_slices *slices, const struct wh_mr_job *job)
 
 	assert_int_equal(whi_turns_init(&turns, &output, slices->count), 0);
 	for (unsigned i = slices->count; i-- > 0;) {
+		struct whi_qnode *blocks;
 		struct whi_slice slice;
 
-		assert_int_equal(whi_slice_init(&slice, job, whi_slices_take(slices, i),
-						slices->row_counts[i]),
+		assert_int_equal(whi_slices_take(slices, i, &blocks), 0);
+		assert_int_equal(whi_slice_init(&slice, job, blocks, whi_slices_rows(slices, i)),
 				 0);
-		assert_int_equal(slice.rows.count, slices->row_counts[i]);
+		assert_int_equal(slice.rows.count, whi_slices_rows(slices, i));
 		slice.wanted = slice.rows.count;
 		slice.text = whi_turns_text(&turns);
 		assert_int_equal(whi_slice_make(&slice, &output), 0);
@@ -149,28 +159,26 @@ static void put_sorted(const struct shape *shape, const struct wh_mr_job *job)
 	struct whi_store *store = fill(shape);
 	const _Atomic bool stop = false;
 	struct whi_slices *slices;
+	struct whi_qnode *chain;
 	struct whi_rows rows;
 	struct wh_mr_row last;
 
 	slices = deal(job, store, 1);
-	assert_int_equal(slices->row_counts[0], shape->rows);
-	{
-		struct whi_qnode *chain = whi_slices_take(slices, 0);
+	assert_int_equal(whi_slices_rows(slices, 0), shape->rows);
+	assert_int_equal(whi_slices_take(slices, 0, &chain), 0);
+	assert_int_equal(whi_rows_init_blocks(&rows, chain, shape->rows, job->value), 0);
+	whi_rows_sort(&rows, job, &stop);
+	for (size_t i = 0; i < rows.count; i++) {
+		struct wh_mr_row row;
 
-		assert_int_equal(whi_rows_init_blocks(&rows, chain, shape->rows, job->value), 0);
-		whi_rows_sort(&rows, job, &stop);
-		for (size_t i = 0; i < rows.count; i++) {
-			struct wh_mr_row row;
-
-			whi_rows_get(&rows, rows.items[i].ref, &row);
-			if (i > 0)
-				assert_true(whi_row_compare(&last, &row, job->order) <= 0);
-			last = row;
-			row_text_add(job->arg, &row, 1);
-		}
-		whi_rows_fini(&rows);
-		whi_blocks_free(chain);
+		whi_rows_get(&rows, rows.items[i].ref, &row);
+		if (i > 0)
+			assert_true(whi_row_compare(&last, &row, job->order) <= 0);
+		last = row;
+		row_text_add(job->arg, &row, 1);
 	}
+	whi_rows_fini(&rows);
+	whi_blocks_free(chain);
 	whi_slices_free(slices);
 	whi_store_free(store);
 }
@@ -180,8 +188,8 @@ static uint64_t largest(const struct whi_slices *slices)
 	uint64_t most = 0;
 
 	for (unsigned i = 0; i < slices->count; i++)
-		if (slices->row_counts[i] > most)
-			most = slices->row_counts[i];
+		if (whi_slices_rows(slices, i) > most)
+			most = whi_slices_rows(slices, i);
 	return most;
 }
 
@@ -225,7 +233,7 @@ static void slices_follow_one_another_in_every_order(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++)
-		for (unsigned count = 2; count <= WHI_SLICES_MAX; count *= 8) {
+		for (unsigned count = 2; count <= WHI_PARTS; count *= 8) {
 			assert_in_range(check_slices(&shapes[i], WH_MR_BY_VALUE, count), 0,
 					250 / count + 2);
 			assert_in_range(check_slices(&shapes[i], WH_MR_BY_KEY, count), 0,
@@ -270,10 +278,9 @@ static void a_splitter_begins_its_slice(void **state)
 	const struct shape shape = { .before = "a-word-of-more-than-sixteen-", .rows = 5000 };
 	const struct wh_mr_job job = { .value = WH_MR_SUM, .order = WH_MR_BY_KEY };
 	struct whi_store *store = fill(&shape);
-	struct whi_slices *slices;
+	struct whi_slices *slices = choose(&job, store, 8);
 
 	(void)state;
-	assert_int_equal(whi_slices_new(&job, store, 8, &slices), 0);
 	assert_int_equal(slices->count, 8);
 	for (unsigned i = 0; i < slices->count - 1; i++) {
 		struct wh_mr_row row = slices->rows[i];
@@ -288,21 +295,98 @@ static void a_splitter_begins_its_slice(void **state)
 	whi_store_free(store);
 }
 
+/* A store with a budget, whose workers deal all they have while memory is short. */
+struct short_of_memory {
+	struct whi_spill spill;
+	_Atomic bool stop;
+	struct whi_slices *slices;
+};
+
+static void deal_all_short(struct short_of_memory *is, const struct wh_mr_job *job,
+			   struct whi_store *store)
+{
+	struct wh_mr_job budget = *job;
+	struct whi_dealer *dealer;
+
+	budget.memory_max = 200 * 1000;
+	is->stop = false;
+	whi_spill_init(&is->spill, &budget, 1, &is->stop);
+	store->spill = &is->spill;
+	assert_int_equal(whi_slices_new(job, store, &is->slices), 0);
+	is->slices->rows_on_disk = 20000;
+	dealer = whi_dealer_new(is->slices, &is->stop);
+	for (unsigned part = 0; part < WHI_PARTS; part++)
+		assert_int_equal(whi_dealer_deal(dealer, &store->parts[part]), 0);
+	assert_int_equal(whi_dealer_end(dealer), 0);
+	whi_dealer_free(dealer);
+	assert_true(is->slices->spills);
+	assert_true(is->spill.file.written > 0);
+}
+
+/* Returns how many rows there are in slices up to `slice`, which is not large. */
+static uint64_t check_taken(struct short_of_memory *is, unsigned slice)
+{
+	const uint64_t count = whi_slices_rows(is->slices, slice);
+	struct whi_qnode *blocks;
+	struct whi_rows rows;
+
+	assert_null(whi_slices_runs(is->slices, slice));
+	assert_int_equal(whi_slices_take(is->slices, slice, &blocks), 0);
+	assert_int_equal(whi_rows_init_blocks(&rows, blocks, count, WH_MR_SUM), 0);
+	assert_int_equal(rows.count, count);
+	for (size_t i = 0; i < rows.count; i++) {
+		struct wh_mr_row row;
+		struct whi_rank rank;
+
+		whi_rows_get(&rows, rows.items[i].ref, &row);
+		rank = whi_row_rank(&row, WH_MR_SUM, is->slices->order);
+		assert_int_equal(whi_slices_find(is->slices, &rank, &row), slice);
+	}
+	whi_rows_fini(&rows);
+	whi_blocks_free(blocks);
+	return count;
+}
+
+static void slices_on_disk_hold_what_was_dealt_to_them(void **state)
+{
+	const struct shape shape = { .before = "w", .rows = 20000, .numbers = 5 };
+	const struct wh_mr_job job = { .value = WH_MR_SUM, .order = WH_MR_BY_VALUE };
+	struct whi_store *store = fill(&shape);
+	struct short_of_memory is;
+	uint64_t rows = 0;
+
+	(void)state;
+	deal_all_short(&is, &job, store);
+	assert_in_range(is.slices->count, 8, WHI_SLICES_MAX);
+	for (unsigned i = 0; i < is.slices->count; i++) {
+		assert_int_equal(whi_slices_sort_large(is.slices, i), 0);
+		if (whi_slices_runs(is.slices, i))
+			rows += whi_slices_rows(is.slices, i);
+		else
+			rows += check_taken(&is, i);
+	}
+	assert_int_equal(rows, shape.rows);
+	/* Nothing is held any more. */
+	assert_int_equal(is.spill.budget.held, 0);
+	whi_slices_free(is.slices);
+	whi_spill_fini(&is.spill);
+	store->spill = NULL;
+	whi_store_free(store);
+}
+
 static void a_stopped_job_deals_no_more(void **state)
 {
 	const struct shape shape = { .before = "w", .rows = 5000 };
 	const struct wh_mr_job job = { .value = WH_MR_SUM, .order = WH_MR_BY_KEY };
 	struct whi_store *store = fill(&shape);
-	struct whi_writer *writer = malloc(sizeof(*writer));
+	struct whi_slices *slices = choose(&job, store, 4);
 	const _Atomic bool stop = true;
-	struct whi_slices *slices;
+	struct whi_dealer *dealer = whi_dealer_new(slices, &stop);
 
 	(void)state;
-	assert_int_equal(whi_slices_new(&job, store, 4, &slices), 0);
-	whi_writer_init(writer, slices->to);
-	assert_int_equal(whi_slices_deal(slices, writer, &store->parts[0], &stop), -ECANCELED);
-	whi_writer_fini(writer);
-	free(writer);
+	assert_non_null(dealer);
+	assert_int_equal(whi_dealer_deal(dealer, &store->parts[0]), -ECANCELED);
+	whi_dealer_free(dealer);
 	whi_slices_free(slices);
 	whi_store_free(store);
 }
@@ -317,17 +401,18 @@ static void failing_allocations_leak_nothing(void **state)
 
 	(void)state;
 	for (uint64_t nth = 1; r == -ENOMEM; nth++) {
-		struct whi_slices *slices;
+		struct whi_slices *slices = NULL;
 
 		whi_alloc_fail_at(nth);
-		r = whi_slices_new(&job, store, 16, &slices);
+		r = whi_slices_new(&job, store, &slices);
+		if (r == 0)
+			r = whi_slices_choose(slices, store->parts, WHI_PARTS, 16);
 		whi_alloc_fail_at(0);
 		failures += r == -ENOMEM;
-		if (r == 0)
-			whi_slices_free(slices);
+		whi_slices_free(slices);
 	}
 	assert_int_equal(r, 0);
-	assert_int_equal(failures, 4);
+	assert_int_equal(failures, 6);
 	whi_store_free(store);
 }
 
@@ -362,11 +447,13 @@ static void an_error_ends_all_turns(void **state)
 	struct whi_spill spill = { .stop = &stop };
 	struct whi_output output = { .job = &job, .spill = &spill };
 	struct whi_slice slice, empty = { 0 };
+	struct whi_qnode *blocks;
 	struct whi_turns turns;
 
 	(void)state;
 	assert_int_equal(whi_turns_init(&turns, &output, 2), 0);
-	assert_int_equal(whi_slice_init(&slice, &job, whi_slices_take(slices, 0), shape.rows), 0);
+	assert_int_equal(whi_slices_take(slices, 0, &blocks), 0);
+	assert_int_equal(whi_slice_init(&slice, &job, blocks, shape.rows), 0);
 	slice.wanted = slice.rows.count;
 	assert_int_equal(whi_slice_make(&slice, &output), -EPROTO);
 	assert_int_equal(whi_turns_put(&turns, 1, &empty), 0);
@@ -388,6 +475,7 @@ int main(void)
 		cmocka_unit_test(few_rows_and_none_are_dealt_too),
 		cmocka_unit_test(equal_rows_are_in_one_slice),
 		cmocka_unit_test(a_splitter_begins_its_slice),
+		cmocka_unit_test(slices_on_disk_hold_what_was_dealt_to_them),
 		cmocka_unit_test(a_stopped_job_deals_no_more),
 		cmocka_unit_test(failing_allocations_leak_nothing),
 		cmocka_unit_test(an_error_ends_all_turns),

@@ -86,6 +86,34 @@ static void short_keys_are_found_again_while_the_table_grows(void **state)
 	whi_pool_fini(&pool);
 }
 
+/* With one index for both tables in turn. */
+static void keys_are_found_again_after_a_rest(void **state)
+{
+	enum { KEYS = 20 * 1000, FEW = 50, TIMES = 3 };
+	struct whi_table many = { 0 }, few = { 0 };
+	struct whi_pool pool = { 0 };
+	const uint32_t *places;
+
+	(void)state;
+	for (unsigned i = 0; i < TIMES; i++) {
+		assert_int_equal(whi_table_expect(&many, &pool, WHI_SHORT,
+						  KEYS * sizeof(struct whi_short)),
+				 0);
+		places = many.index;
+		assert_int_equal(add_shorts(&many, &pool, KEYS), 0);
+		assert_ptr_equal(many.index, places);
+		whi_table_rest(&many, &pool);
+		assert_int_equal(add_shorts(&few, &pool, FEW), 0);
+		assert_ptr_equal(few.index, places);
+		whi_table_rest(&few, &pool);
+	}
+	assert_int_equal(shorts_with(&many, TIMES), KEYS);
+	assert_int_equal(shorts_with(&few, TIMES), FEW);
+	whi_table_fini(&many);
+	whi_table_fini(&few);
+	whi_pool_fini(&pool);
+}
+
 static void keys_of_one_hash_are_told_apart(void **state)
 {
 	enum { KEYS = 400 };
@@ -337,6 +365,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(short_keys_are_found_again_while_the_table_grows),
+		cmocka_unit_test(keys_are_found_again_after_a_rest),
 		cmocka_unit_test(keys_of_one_hash_are_told_apart),
 		cmocka_unit_test(long_keys_that_differ_in_any_byte_are_told_apart),
 		cmocka_unit_test(keys_longer_than_a_block_are_kept),
