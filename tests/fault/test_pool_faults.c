@@ -18,7 +18,7 @@
 #include "support/pool_jobs.h"
 #include "support/task_test.h"
 
-enum { JOBS = 8, FAULTS_MAX = 400, SECONDS_MAX = 60 };
+enum { JOBS = 8, FAULTS_MAX = 400, SECONDS_MAX = 240 };
 
 static char uring[] = "uring", epoll[] = "epoll";
 

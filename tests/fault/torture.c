@@ -13,7 +13,7 @@
 #include "support/task_test.h"
 
 /* Small, as the kernel charges for rings and gives them back late. */
-enum { SECONDS_MAX = 60, SQ_ENTRIES = 16, CQ_ENTRIES = 64, BUF_COUNT = 16, BUF_BYTES = 2048 };
+enum { SECONDS_MAX = 240, SQ_ENTRIES = 16, CQ_ENTRIES = 64, BUF_COUNT = 16, BUF_BYTES = 2048 };
 
 const char *torture_backend;
 double torture_scale = 1;

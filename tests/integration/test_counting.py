@@ -19,11 +19,10 @@ import subprocess
 import sys
 import time
 
-from harness import BUILD, WHORL, Skip, check, equal, folder, main, run, says, test, under_tsan
+from harness import BUILD, SLOW, WHORL, Skip, check, equal, folder, main, run, says, test
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
 sys.argv = [word for word in sys.argv if not word.startswith("--seed=")]
-SLOW = 8 if under_tsan() else 1
 PHASES = ["walk", "map", "reduce", "output", "end"]
 
 
@@ -75,7 +74,8 @@ def write(path, data):
 
 
 def count(kind, *arguments, **options):
-    return run(kind.name, *arguments, text=False, **options)
+    """Runs it; what would be told of its progress after some seconds is left out."""
+    return run(kind.name, "--progress", "none", *arguments, text=False, **options)
 
 
 def prints(kind, rows, *arguments):

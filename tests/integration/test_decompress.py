@@ -14,7 +14,8 @@ import sys
 import time
 import zlib
 
-from harness import BUILD, Skip, check, equal, folder, main, run, says, test
+from harness import (SLOW, Skip, check, equal, folder, main, run, sanitizers, says, test,
+                     test_without_threads)
 from words import rows_of
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
@@ -90,7 +91,7 @@ def each_packer(*names):
 def every_format_is_decompressed():
     random_ = random.Random(SEED)
     print("seed", SEED)
-    for size in (0, 1, 100, 70000, 3000000):
+    for size in (0, 1, 100, 70000, 3000000 // SLOW):
         text = text_of(random_, size)
         for name, pack in each_packer():
             counts(pack(text), text)
@@ -99,7 +100,8 @@ def every_format_is_decompressed():
 @test
 def frames_put_together_are_read_to_the_last():
     random_ = random.Random(SEED)
-    parts = [text_of(random_, random_.choice((1, 50, 5000, 300000)))[:-1] for _ in range(24)]
+    sizes = (1, 50, 5000, 300000 // SLOW)
+    parts = [text_of(random_, random_.choice(sizes))[:-1] for _ in range(24)]
     text = b"".join(parts)
     for name, pack in each_packer():
         packed = b"".join(pack(part) for part in parts)
@@ -113,8 +115,8 @@ def frames_put_together_are_read_to_the_last():
 @test
 def large_files_of_many_frames_are_shared_out():
     random_ = random.Random(SEED)
-    parts = [random_.randbytes(250000).translate(bytes(b" abcdefg"[i % 8] for i in range(256)))
-             for _ in range(12)]
+    table = bytes(b" abcdefg"[i % 8] for i in range(256))
+    parts = [random_.randbytes(250000 // SLOW).translate(table) for _ in range(12)]
     text = b"".join(parts)
     for name, pack in each_packer():
         packed = b"".join(pack(part) for part in parts)
@@ -122,7 +124,7 @@ def large_files_of_many_frames_are_shared_out():
         counts(packed, text, "--workers", "1")
 
 
-@test
+@test_without_threads
 def frames_to_be_skipped_are_skipped():
     def skipped(data):
         return struct.pack("<II", 0x184d2a50 + len(data) % 16, len(data)) + data
@@ -131,13 +133,13 @@ def frames_to_be_skipped_are_skipped():
         counts(skipped(b"head") + pack(text) + skipped(b"") + skipped(b"x" * 100000), text)
 
 
-@test
+@test_without_threads
 def zero_bytes_at_the_end_are_padding():
     for name, pack in each_packer():
         counts(pack(b"a b a") + b"\0" * 1000, b"a b a")
 
 
-@test
+@test_without_threads
 def trailing_garbage_is_named_and_what_came_before_counted():
     with folder() as path:
         for name, pack in each_packer():
@@ -152,7 +154,7 @@ def trailing_garbage_is_named_and_what_came_before_counted():
                 check(b"cannot read standard input: what follows" in done.stderr, done.stderr)
 
 
-@test
+@test_without_threads
 def a_file_cut_off_anywhere_is_named_with_where_it_ends():
     words = b" ".join(b"%d" % (i * 7919 % 1000) for i in range(60))
     with folder() as path:
@@ -172,7 +174,7 @@ def a_file_cut_off_anywhere_is_named_with_where_it_ends():
                 (path / ("%06d" % length)).unlink()
 
 
-@test
+@test_without_threads
 def a_flipped_bit_is_found_or_changes_nothing_that_counts():
     random_ = random.Random(SEED)
     text = b" ".join(b"%d" % random_.randint(0, 99) for _ in range(40))
@@ -211,7 +213,7 @@ def random_damage_never_crashes():
         check(done.returncode in (0, 1), done.returncode, done.stderr[-2000:])
 
 
-@test
+@test_without_threads
 def a_damaged_file_leaves_the_others_and_counts_as_failed():
     with folder() as path:
         (path / "good").write_bytes(gzip.compress(b"a b"))
@@ -225,25 +227,20 @@ def a_damaged_file_leaves_the_others_and_counts_as_failed():
         check('{"word":"d","count":100}' in done.stdout, done.stdout)
 
 
-@test
+@test_without_threads
 def a_bomb_takes_no_memory():
     bomb = gzip.compress(b"\0" * 300000000, 9)
     packed = b"".join([bomb] * 2)
     def limited():
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
-    options = {} if sanitized() else {"preexec_fn": limited}
+    options = {} if sanitizers() else {"preexec_fn": limited}
     with folder() as path:
         (path / "bomb").write_bytes(packed)
         done = run("wordcount", path / "bomb", **options)
         equal((done.returncode, done.stdout), (0, ""), done.stderr)
 
 
-def sanitized():
-    cache = BUILD / "CMakeCache.txt"
-    return cache.exists() and "WHORL_SANITIZE:STRING=\n" not in cache.read_text(encoding="utf-8")
-
-
-@test
+@test_without_threads
 def a_bomb_of_one_word_is_refused():
     with folder() as path:
         (path / "bomb").write_bytes(gzip.compress(b"a b " + b"x" * 150000000))
@@ -254,7 +251,7 @@ def a_bomb_of_one_word_is_refused():
             equal(done.stdout, "a\t2\nb\t1\n")
 
 
-@test
+@test_without_threads
 def a_window_that_is_too_long_is_refused():
     if not shutil.which("zstd"):
         raise Skip("there is no program zstd")
@@ -264,7 +261,7 @@ def a_window_that_is_too_long_is_refused():
         says(run("wordcount", path / "file"), 1, "takes more than 128 MiB")
 
 
-@test
+@test_without_threads
 def it_can_be_turned_off():
     packed = gzip.compress(b"a b a")
     with folder() as path:
@@ -274,13 +271,13 @@ def it_can_be_turned_off():
         check(done.stdout == rows_of(packed), done.stdout)
 
 
-@test
+@test_without_threads
 def other_formats_are_bytes():
     packed = bz2.compress(b"a b a")
     counts(packed, packed)
 
 
-@test
+@test_without_threads
 def names_may_be_any_bytes():
     with folder() as path:
         name = os.fsencode(path) + b"/\xff\n \x01.txt"

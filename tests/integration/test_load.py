@@ -82,7 +82,9 @@ def unix_sockets_too():
 def a_rate_is_kept_to():
     with Server() as server:
         answer = load(server.address, "--connections", "10", "--rate", "1000", "--duration", "1")
-        check(900 <= answer["requests"] <= 1100, answer)
+        # What a busy machine has no connection free for in time is not sent, but counted.
+        check(0 < answer["requests"] <= 1100, answer)
+        check(900 <= answer["requests"] + answer["unsent"] <= 1100, answer)
         server.stop()
 
 

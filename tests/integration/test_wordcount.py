@@ -12,14 +12,19 @@ import subprocess
 import sys
 import time
 
-from harness import (WHORL, check, equal, folder, main, run, says, tell, test, under_tsan)
+from harness import (SLOW, WHORL, check, equal, folder, main, run, says, tell, test,
+                     test_without_threads)
 from words import rows_of, words_of
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
 sys.argv = [word for word in sys.argv if not word.startswith("--seed=")]
 
+WORDS = 1000000 // SLOW
+
+
 def count(*arguments, **options):
-    return run("wordcount", *arguments, text=False, **options)
+    """Runs it; what would be told of its progress after some seconds is left out."""
+    return run("wordcount", "--progress", "none", *arguments, text=False, **options)
 
 
 def counts(paths, *arguments, **options):
@@ -50,7 +55,7 @@ def random_text(random_, size):
     return b"".join(out)
 
 
-@test
+@test_without_threads
 def the_example_of_the_rule():
     with folder() as path:
         text = "caf\u00e9 na\u00efve x\u00a0y A\tB\0a".encode()
@@ -63,7 +68,7 @@ def random_bytes_are_counted_exactly():
     random_ = random.Random(SEED)
     print("seed", SEED)
     with folder() as path:
-        for size in (0, 1, 2, 15, 16, 17, 63, 64, 65, 1000, 100000, 3000000):
+        for size in (0, 1, 2, 15, 16, 17, 63, 64, 65, 1000, 100000, 3000000 // SLOW):
             counts([write(path / "text", random_text(random_, size))])
             counts([write(path / "noise", random_.randbytes(size))])
 
@@ -72,7 +77,7 @@ def random_bytes_are_counted_exactly():
 def workers_and_instruction_sets_change_nothing():
     random_ = random.Random(SEED)
     with folder() as path:
-        file = write(path / "text", random_text(random_, 5000000))
+        file = write(path / "text", random_text(random_, 5000000 // SLOW))
         expected = rows_of(file.read_bytes())
         for workers in (1, 2, 3, 7):
             equal(count("--workers", workers, file).stdout == expected, True, workers, "workers")
@@ -84,7 +89,7 @@ def workers_and_instruction_sets_change_nothing():
                 check(done.stderr.startswith(b"whorl: "), isa, done.stderr)
 
 
-@test
+@test_without_threads
 def tr_sort_and_uniq_agree():
     random_ = random.Random(SEED)
     with folder() as path:
@@ -101,7 +106,7 @@ def tr_sort_and_uniq_agree():
         equal(count(file).stdout == expected, True, "seed", SEED)
 
 
-@test
+@test_without_threads
 def words_across_every_border_are_whole():
     """Long runs around the sizes that splits, blocks and buffers are likely to have."""
     with folder() as path:
@@ -111,11 +116,10 @@ def words_across_every_border_are_whole():
                 counts([write(path / "text", b" ".join(pieces) + b"\n" + b"tail")])
 
 
-@test
+@test_without_threads
 def a_line_of_100_megabytes_is_one_word():
     with folder() as path:
-        # ThreadSanitizer takes a minute for 100.
-        size = (10 if under_tsan() else 100) << 20
+        size = 100 << 20
         file = path / "long"
         with open(file, "wb") as out:
             for _ in range(size >> 20):
@@ -135,13 +139,13 @@ def a_line_of_100_megabytes_is_one_word():
 @test
 def many_different_words_are_counted():
     with folder() as path:
-        text = b"\n".join(b"%d" % (number * 2654435761 % (1 << 32)) for number in range(1000000))
+        text = b"\n".join(b"%d" % (number * 2654435761 % (1 << 32)) for number in range(WORDS))
         done = count(write(path / "t", text + b"\n" + text[:1000000].rsplit(b"\n", 1)[0]))
         equal(done.returncode, 0, done.stderr)
         lines = done.stdout.split(b"\n")[:-1]
-        equal(len(lines), 1000000)
+        equal(len(lines), WORDS)
         equal(sum(int(line.rsplit(b"\t", 1)[1]) for line in lines),
-              1000000 + len(text[:1000000].rsplit(b"\n", 1)[0].split()))
+              WORDS + len(text[:1000000].rsplit(b"\n", 1)[0].split()))
 
 
 @test
@@ -164,7 +168,7 @@ def workers_write_every_format_alike():
 
 # Where the bytes come from
 
-@test
+@test_without_threads
 def empty_files_have_no_words():
     with folder() as path:
         counts([write(path / "empty", b"")])
@@ -263,7 +267,7 @@ def a_missing_file_is_named_and_the_rest_counted():
         equal((done.returncode, done.stdout), (1, b""))
 
 
-@test
+@test_without_threads
 def unreadable_files_and_folders_are_named():
     with folder() as path:
         program = path / "whorl"
@@ -285,7 +289,7 @@ def unreadable_files_and_folders_are_named():
                       for line in done.stderr.splitlines()), name, done.stderr)
 
 
-@test
+@test_without_threads
 def names_of_any_bytes_can_be_given_and_are_told():
     with folder() as path:
         name = os.fsencode(path) + b"/\xff\n name"
@@ -297,7 +301,7 @@ def names_of_any_bytes_can_be_given_and_are_told():
         check(b"\xff\n namex" in done.stderr or b"\\xff" in done.stderr, done.stderr)
 
 
-@test
+@test_without_threads
 def kernel_files_without_a_size_are_read():
     counts(["/proc/version"])
 
@@ -342,7 +346,7 @@ def a_file_being_written_is_counted_as_far_as_it_was():
 
 # Options
 
-@test
+@test_without_threads
 def top_prints_the_first_rows_only():
     with folder() as path:
         file = write(path / "t", random_text(random.Random(SEED), 300000))
@@ -369,7 +373,7 @@ def json_says_the_same():
         equal((answer["files"], answer["files_failed"], answer["partial"]), (1, 0, False))
 
 
-@test
+@test_without_threads
 def wrong_usage_is_status_2():
     for arguments, words in (([], ("file",)), (["--top", "x", "f"], ("--top", "number")),
                              (["--top", "0", "f"], ("--top",)), (["--workers", "0", "f"],
@@ -379,7 +383,7 @@ def wrong_usage_is_status_2():
         says(run("wordcount", *arguments), 2, *words)
 
 
-@test
+@test_without_threads
 def a_dash_dash_ends_the_options():
     with folder() as path:
         write(path / "--top", b"word")

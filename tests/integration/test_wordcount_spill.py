@@ -5,26 +5,21 @@ only, whose counts are known without counting."""
 import os
 import pathlib
 import random
-import re
+import resource
 import signal
+import statistics
 import subprocess
 import sys
 import time
 
-from harness import BUILD, WHORL, Skip, check, equal, folder, main, run, test, under_tsan
+from harness import (SLOW, WHORL, Skip, check, equal, folder, main, run, sanitizers, test,
+                     under_tsan)
 
 SEED = next((int(word[7:]) for word in sys.argv if word.startswith("--seed=")), int(time.time()))
 sys.argv = [word for word in sys.argv if not word.startswith("--seed=")]
-SLOW = 8 if under_tsan() else 1
 
 MULTIPLIER = 0x9E3779B97F
 BITS = 40
-
-
-def sanitized():
-    cache = BUILD / "CMakeCache.txt"
-    return cache.exists() and re.search(r"^WHORL_SANITIZE:STRING=\S",
-                                        cache.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def different_words(path, count):
@@ -74,7 +69,7 @@ def memory_stays_near_the_budget_and_rows_are_exact():
         check(got == expected, "wrong rows with --memory 16M")
         print(f"resident: {free >> 20} MiB, with --memory 16M {bound >> 20} MiB")
         # What sanitizers add is theirs.
-        if not sanitized():
+        if not sanitizers():
             check(bound < (16 << 20) + (12 << 20), bound)
         equal(os.listdir(path), ["words"])
 
@@ -118,36 +113,56 @@ def a_folder_that_will_not_do_is_told_before_anything_is_read():
             names_it(done.stderr.decode(), "Permission denied", "--tmp")
 
 
+def cpu_of_children():
+    """Of those that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def cpu_of(pid):
+    """What a process has used so far; 0 once it has ended."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @test
 def an_interruption_ends_every_phase_at_once():
-    """Interrupted after more and more time, until the job is through before."""
+    """Interrupted after more and more time, until the job is through before. Nobody computes on; a
+    machine with other things to do may let single ones wait, but not most of them."""
+    at_once = 3.2 if under_tsan() else 0.4
     with folder() as path:
         file = different_words(path / "words", 1000000 // SLOW)
-        slowest, interrupted, wait = 0, 0, 0.02
+        tooks, wait = [], 0.02
         while True:
+            before = cpu_of_children()
             with subprocess.Popen([WHORL, "wordcount", "--memory", "8M", "--tmp", path, file],
                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
                 try:
                     child.wait(wait)
                 except subprocess.TimeoutExpired:
                     pass
-                begin = time.monotonic()
+                begin, used = time.monotonic(), cpu_of(child.pid)
                 child.send_signal(signal.SIGINT)
                 error = child.communicate()[1].decode()
                 took = time.monotonic() - begin
+            used = cpu_of_children() - before - used
             if child.returncode == 0:
                 break
             if child.returncode == 1:
                 names_it(error, "interrupted after")
                 # Before files were looked at nobody knows of how much.
                 check(" of " in error or "after 0 B" in error, error)
-                interrupted += 1
-                slowest = max(slowest, took)
+                check(used < at_once, used, "CPU seconds after the signal")
+                check(took < 10 * at_once, took)
+                tooks.append(took)
             equal(os.listdir(path), ["words"])
             wait *= 1.3
-        print(f"{interrupted} interruptions, the slowest took {slowest * 1000:.0f} ms")
-        check(interrupted >= 3, interrupted)
-        check(slowest < 0.1 * SLOW * 4, slowest)
+        print(f"{len(tooks)} interruptions, the slowest took {max(tooks) * 1000:.0f} ms")
+        check(len(tooks) >= 3, len(tooks))
+        check(statistics.median(tooks) < at_once, tooks)
 
 
 def batches(path):

@@ -7,17 +7,12 @@ import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
-from harness import BUILD, equal, main, run, test  # noqa: E402
+from harness import equal, main, run, sanitizers, test  # noqa: E402
 
 SCENARIOS = ("chat", "corners", "echo", "emfile", "executor", "pipeline", "replace")
 SEEDS = {"calm": 100, "net": 2500, "disk": 2500, "kernel": 2500, "memory": 1500, "storm": 5000,
          "hostile": 3000, "kernel,late=0.3,cancel_late=0.8,nomore=0.3,overflow=0.3": 1000}
-SANITIZED = 8  # times as many without
-
-
-def sanitized():
-    cache = (BUILD / "CMakeCache.txt").read_text()
-    return "WHORL_SANITIZE:STRING=\n" not in cache
+SANITIZED = 20  # times as many without
 
 
 def seeds_pass(scenario, profile, count):
@@ -33,6 +28,6 @@ def seeds_pass(scenario, profile, count):
 for name in SCENARIOS:
     for faults, seeds in SEEDS.items():
         if faults != "disk" or name in ("corners", "replace"):
-            seeds_pass(name, faults, seeds // SANITIZED if sanitized() else seeds)
+            seeds_pass(name, faults, seeds // SANITIZED if sanitizers() else seeds)
 
 main()

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 
-enum { STACK_BYTES = 64 * 1024, TASKS_MAX = 100000, STACKS_WARM = 64, TEST_SECONDS_MAX = 120 };
+enum { STACK_BYTES = 64 * 1024, TASKS_MAX = 100000, STACKS_WARM = 64, TEST_SECONDS_MAX = 240 };
 
 void bare_open(struct whi_sched *sched, const struct whi_sched_opts *opts)
 {

@@ -10,7 +10,7 @@
 
 #include "support/task_test.h"
 
-enum { CHILD_SECONDS_MAX = 30 };
+enum { CHILD_SECONDS_MAX = 240 };
 
 const char *__asan_default_options(void);
 const char *__tsan_default_options(void);

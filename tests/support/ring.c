@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 
-enum { TEST_SECONDS_MAX = 60, SQ_ENTRIES = 64, CQ_ENTRIES = 256, OPS_MAX = 1 << 20 };
+enum { TEST_SECONDS_MAX = 240, SQ_ENTRIES = 64, CQ_ENTRIES = 256, OPS_MAX = 1 << 20 };
 enum { SKIPPED = 77 };
 
 struct whi_backend *ring;

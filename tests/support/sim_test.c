@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SEEDS = 200, SEEDS_TWICE = 3, TEST_SECONDS_MAX = 120 };
+enum { SEEDS = 200, SEEDS_TWICE = 3, TEST_SECONDS_MAX = 240 };
 
 static char running[64];
 
