@@ -243,16 +243,23 @@ static int read_in_turn(struct reader *reader, struct wh_file *file)
 	return r;
 }
 
+/* For all of a part, where memory is not so short that all readers' buffers count. */
+static size_t room_for(const struct reader *reader, uint64_t part)
+{
+	const struct whi_mr *mr = reader->mr;
+	uint64_t share = mr->spill.budget.max / 8 / (mr->workers * READERS_A_WORKER);
+
+	return part <= PART_MAX && part <= share ? (size_t)part : WHI_READ_COLD_BYTES;
+}
+
 static int read_file(struct reader *reader, struct wh_file *file)
 {
 	struct whi_buffer *buf = &reader->buf;
 	struct whi_source *source = &reader->piece.source;
-	uint64_t far;
 	int r;
 
 	buf->len = 0;
-	far = whi_source_far(source, buf);
-	r = whi_buffer_reserve(buf, far <= PART_MAX ? (size_t)far : WHI_READ_COLD_BYTES);
+	r = whi_buffer_reserve(buf, room_for(reader, whi_source_far(source, buf)));
 	while (r == 0 && !source->done) {
 		r = read_in_turn(reader, file);
 		if (r == 0 && whi_source_is_compressed(source, buf))

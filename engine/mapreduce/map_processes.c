@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <whorl/pool.h>
 #include <whorl/scope.h>
+#include <whorl/sim.h>
 #include <whorl/task.h>
 
 #include "base/alloc.h"
@@ -277,6 +278,10 @@ int whi_mr_map_processes(struct whi_mr *mr)
 	mr->end_block = !job->generate ? 0 : job->generate_count ? job->generate_count : UINT64_MAX;
 	if (mr->input.split_count == 0 && mr->end_block == 0)
 		return 0;
+	/* What stands for processes there shares memory, and what it has of a job with it. */
+	if (wh_sim_active())
+		return whi_why(&mr->why, -EOPNOTSUPP,
+			       "there are no processes in a simulated world: leave processes out");
 	caller = whi_calloc(1, sizeof(*caller));
 	if (!caller)
 		return -ENOMEM;

@@ -270,8 +270,9 @@ static void forget_last(struct first *first)
 
 	for (size_t i = 0; i < rows->count; i++)
 		sizes[bits_of(number_of(rows, &rows->items[i]))]++;
-	while (bits > 0 && count < first->wanted)
+	do
 		count += sizes[--bits];
+	while (bits > 0 && count < first->wanted);
 	first->least = bits > 1 ? UINT64_C(1) << (bits - 1) : bits;
 	for (size_t i = 0; i < rows->count; i++)
 		if (number_of(rows, &rows->items[i]) >= first->least)

@@ -36,10 +36,10 @@ void whi_source_init(struct whi_source *source, const char *path, uint64_t begin
 void whi_identity_get(struct whi_identity *ret, int fd, const char *path)
 {
 	struct statx st;
-	int flags = fd == AT_FDCWD ? 0 : AT_EMPTY_PATH;
+	int flags = path ? 0 : AT_EMPTY_PATH;
 
 	*ret = (struct whi_identity){ 0 };
-	if (statx(fd, flags ? "" : path, flags, STATX_INO | STATX_BTIME, &st) < 0)
+	if (statx(fd, path ? path : "", flags, STATX_INO | STATX_BTIME, &st) < 0)
 		return;
 	ret->device = makedev(st.stx_dev_major, st.stx_dev_minor);
 	ret->inode = st.stx_ino;

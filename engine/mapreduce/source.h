@@ -55,7 +55,7 @@ void whi_source_init(struct whi_source *source, const char *path, uint64_t begin
 int whi_source_map(struct whi_source *source, struct whi_mapper *mapper, struct whi_buffer *buf,
 		   bool eof);
 
-/* Look which file is open as `fd`, or if that is AT_FDCWD, is at `path`. */
+/* Look which file is open as `fd`, or, if `path` is not NULL, is there as openat(2) has it. */
 void whi_identity_get(struct whi_identity *ret, int fd, const char *path);
 
 /* Whether what was opened for the source is another file than the one it is part of: then the

@@ -209,6 +209,7 @@ static int run(struct merge *merge, int fd)
 	rows = wh_parts_merge(&opts, &part, &why);
 	if (rows >= 0)
 		end_output(merge);
+	row_out_fini(&merge->out);
 	if (merge->out.error && merge->out.error != -ECANCELED) {
 		cli_error("mr merge: cannot write the output: %s", strerror(-merge->out.error));
 		return EXIT_FAILED;

@@ -374,6 +374,10 @@ int row_out_end(struct row_out *out, const struct row_member *members, bool part
 	else if (out->format == ROW_BINARY)
 		put(out, tail, (size_t)(add_binary_head(tail, 0, out->rows) - tail));
 	flush(out);
-	wh_mr_text_free(&out->text);
 	return out->error;
+}
+
+void row_out_fini(struct row_out *out)
+{
+	wh_mr_text_free(&out->text);
 }

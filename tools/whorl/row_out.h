@@ -63,9 +63,13 @@ int row_out_format(struct row_out *out, const struct wh_mr_row *rows, size_t cou
 /* Returns 0 or the first error. */
 int row_out_write(struct row_out *out, const void *bytes, size_t len);
 
-/* Both in one, where rows do not come from a job. Returns 0, -ENOMEM or the first error. */
+/* Both in one, where rows do not come from a job; row_out_fini frees what that takes. Returns 0,
+ * -ENOMEM or the first error. */
 int row_out_put(struct row_out *out, const struct wh_mr_row *rows, size_t count);
 
 /* All rows are there: write what comes after them. `members` is an array that ends with a name of
  * NULL; `partial` says that they are not the whole result. Returns 0 or the first error. */
 int row_out_end(struct row_out *out, const struct row_member *members, bool partial);
+
+/* Free what row_out_put holds, written or not. */
+void row_out_fini(struct row_out *out);

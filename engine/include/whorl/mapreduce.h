@@ -281,7 +281,8 @@ struct wh_mr_job {
  * `map_batch` and `combine` run in the processes, which are the program, started anew: they find in
  * its variables what stands there when main begins, and at `arg` a copy of `arg_bytes` bytes, NULL
  * if that is 0; what they write is seen by nobody else. `reduce`, `output` and the other functions
- * run here and get `arg` itself. What comes from pipes and terminals is mapped here too.
+ * run here and get `arg` itself. What comes from pipes and terminals is mapped here too. In a
+ * simulated world (<whorl/sim.h>) there are no such processes: -EOPNOTSUPP.
  */
 
 /**

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <whorl/sim.h>
 
 #include "unit/mapreduce/world.h"
 
@@ -143,8 +144,8 @@ static int cut_file(void *arg, struct wh_mr_bytes line, struct wh_mr_emitter *em
 
 static int a_file_that_becomes_shorter_is_named(void *arg)
 {
-	/* More splits than readers may have begun by then. */
-	enum { SIZE = 4 * 1000 * 1000, LINE = 100 };
+	/* More splits than readers may have begun by then, or one that is not read at once. */
+	enum { SIZE = 12 * 1000 * 1000, LINE = 100 };
 	char path[128], *text = malloc(SIZE);
 	const char *const paths[] = { file_path(path, "shrinking") };
 	struct world world = { .path = path };
@@ -206,6 +207,26 @@ static int a_file_that_grows_is_mapped_as_long_as_it_was(void *arg)
 	return 0;
 }
 
+static int map_in_processes(void *arg)
+{
+	struct wh_mr_job job = {
+		.generate = any_block,
+		.generate_count = 1,
+		.processes = 1,
+	};
+
+	return wh_mapreduce(&job, arg);
+}
+
+static void processes_of_a_simulated_world_are_refused(void **state)
+{
+	struct wh_mr_stats stats;
+
+	(void)state;
+	check_int(wh_sim_run(1, map_in_processes, &stats, NULL), -EOPNOTSUPP);
+	check(strstr(stats.why, "simulated world"));
+}
+
 static int errors_of_files_have_texts(void *arg)
 {
 	(void)arg;
@@ -225,6 +246,7 @@ int main(void)
 		task_test(a_file_that_becomes_shorter_is_named),
 		task_test(a_file_that_grows_is_mapped_as_long_as_it_was),
 		task_test(errors_of_files_have_texts),
+		cmocka_unit_test(processes_of_a_simulated_world_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, new_folder, old_folder);
