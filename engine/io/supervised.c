@@ -72,8 +72,8 @@ static bool is_possible(const struct whi_supervised_mark *mark)
 
 int whi_supervised_parse(const char *text, struct whi_supervised_mark *ret)
 {
-	struct whi_supervised_mark mark;
-	uint32_t version;
+	struct whi_supervised_mark mark = { 0 };
+	uint32_t version = 0;
 	uint32_t *fields[FIELDS] = { &version,	  &mark.pid,   &mark.slot, &mark.seat,
 				     &mark.addrs, &mark.loops, &mark.fds,  &mark.stop_ms };
 

@@ -90,10 +90,11 @@ static inline uint8_t *add_bytes(uint8_t *at, const void *bytes, size_t len)
 			memcpy(at, from, len);
 	} else if (len >= 8) {
 		memcpy(at, from, 8);
-		memcpy(at + len - 8, from + len - 8, 8);
+		/* cppcheck-suppress pointerOutOfBoundsCond; it takes another key's length */
+		memcpy(at + (len - 8), from + (len - 8), 8);
 	} else if (len >= 4) {
 		memcpy(at, from, 4);
-		memcpy(at + len - 4, from + len - 4, 4);
+		memcpy(at + (len - 4), from + (len - 4), 4);
 	} else {
 		at[0] = from[0];
 		at[len / 2] = from[len / 2];
@@ -232,7 +233,7 @@ static void put_json_end(struct row_out *out, const struct row_member *members, 
 {
 	put_text(out, out->begun ? "\n]" : "]");
 	for (; members->name; members++) {
-		uint8_t digits[NUMBER_BYTES];
+		uint8_t digits[NUMBER_BYTES] = { 0 };
 
 		put_text(out, ",\n\"");
 		put_text(out, members->name);
@@ -367,7 +368,7 @@ int row_out_put(struct row_out *out, const struct wh_mr_row *rows, size_t count)
 
 int row_out_end(struct row_out *out, const struct row_member *members, bool partial)
 {
-	uint8_t tail[BINARY_HEAD_BYTES];
+	uint8_t tail[BINARY_HEAD_BYTES] = { 0 };
 
 	if (out->format == ROW_JSON)
 		put_json_end(out, members, partial);
