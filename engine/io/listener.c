@@ -133,7 +133,7 @@ static int bind_addr(int fd, const struct wh_addr *addr, const struct wh_listen_
 		/* Accepted connections inherit it. */
 		if (!opts->nagle)
 			whi_sock_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-		if (opts->reuse_port)
+		if (opts->reuse_port && !opts->first)
 			r = whi_sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 		if (r < 0)
 			return r;
@@ -141,6 +141,10 @@ static int bind_addr(int fd, const struct wh_addr *addr, const struct wh_listen_
 	r = await_bind(fd, addr);
 	if (r == -EADDRINUSE && is_path(addr) && !opts->keep_path && remove_stale(addr))
 		r = await_bind(fd, addr);
+	/* It is bound as one that does not share, so nobody else was there; others look at what it
+	 * says now. */
+	if (r == 0 && opts->reuse_port && opts->first && addr->storage.ss_family != AF_UNIX)
+		r = whi_sock_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 	return r;
 }
 

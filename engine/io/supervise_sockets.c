@@ -13,26 +13,14 @@ static int keep(struct whi_supervisor *supervisor, struct wh_listener *listener)
 	return wh_listener_fd(listener);
 }
 
-/* Once alone: with SO_REUSEPORT the kernel would let us share another program's port. */
-static int take_address(struct whi_supervisor *supervisor, struct wh_addr *addr)
-{
-	struct wh_listener *listener;
-	int r = wh_listen(addr, &supervisor->opts.listen, &listener);
-
-	if (r < 0)
-		return r;
-	r = wh_listener_addr(listener, addr);
-	wh_listener_close(listener);
-	return r;
-}
-
 static int listen_each(struct whi_supervisor *supervisor, unsigned index)
 {
 	const struct wh_supervise_opts *opts = &supervisor->opts;
 	struct wh_listen_opts listen = opts->listen;
-	int r = take_address(supervisor, &opts->addrs[index]);
+	int r = 0;
 
 	listen.reuse_port = true;
+	listen.first = true;
 	for (unsigned i = 0; r == 0 && i < opts->processes; i++) {
 		int *fds = supervisor->slots[i].fds + 1 + index * opts->loops;
 
@@ -42,6 +30,10 @@ static int listen_each(struct whi_supervisor *supervisor, unsigned index)
 			r = wh_listen(&opts->addrs[index], &listen, &listener);
 			if (r == 0)
 				fds[loop] = keep(supervisor, listener);
+			/* Where the kernel has chosen the port, all others need to know. */
+			if (r == 0 && listen.first)
+				r = wh_listener_addr(listener, &opts->addrs[index]);
+			listen.first = false;
 		}
 	}
 	return r;

@@ -225,6 +225,36 @@ def a_strange_address_is_status_1_and_named():
     says(run("echo", "--listen", "unix:/nonexistent/s"), 1, "/nonexistent/s", "no such folder")
 
 
+def come_until_connected(address, outcomes):
+    """One answer to somebody who does not wait for the server's word."""
+    while not outcomes:
+        with socket.socket() as client:
+            client.bind(("127.0.0.2", 0))  # from the server's own address it may meet itself
+            try:
+                client.connect(address)
+            except ConnectionRefusedError:
+                continue
+            try:
+                echoes(client)
+                outcomes.append("served")
+            except OSError as error:
+                outcomes.append(error)
+
+
+@test
+def clients_that_come_early_are_refused_or_served():
+    for _ in range(5):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            address = probe.getsockname()
+        outcomes = []
+        client = threading.Thread(target=come_until_connected, args=(address, outcomes))
+        client.start()
+        with Server("%s:%d" % address, "--loops", "2") as server:
+            client.join()
+            equal(outcomes, ["served"])
+            server.stop()
+
+
 @test
 def socket_files_come_and_go():
     with folder() as path:

@@ -129,18 +129,12 @@ int echo_cannot_listen(int err)
 	return err;
 }
 
-/* Once alone: with SO_REUSEPORT the kernel would let us share another program's port. With port 0
- * the kernel has chosen: the other loops need to know. */
+/* With port 0 the kernel has chosen: the other loops need to know. */
 static int listen_first(struct wh_listener **ret)
 {
-	const struct wh_listen_opts opts = { .reuse_port = true };
-	int r = wh_listen(&echo_config.addr, NULL, ret);
+	const struct wh_listen_opts opts = { .reuse_port = wh_loop_count() > 1, .first = true };
+	int r = wh_listen(&echo_config.addr, &opts, ret);
 
-	if (r == 0 && wh_loop_count() > 1) {
-		wh_listener_addr(*ret, &echo_config.addr);
-		wh_listener_close(*ret);
-		r = wh_listen(&echo_config.addr, &opts, ret);
-	}
 	return r < 0 ? r : wh_listener_addr(*ret, &echo_config.addr);
 }
 

@@ -42,6 +42,7 @@ WH_API const char *wh_addr_format(const struct wh_addr *addr, char text[WH_ADDR_
 struct wh_listen_opts {
 	int backlog;	 /* default: the system's limit, somaxconn */
 	bool reuse_port; /* SO_REUSEPORT: one listener a loop, the kernel spreads connections */
+	bool first;	 /* of those: -EADDRINUSE if somebody listens there, sharing or not */
 	bool keep_path;	 /* Unix: do not remove a stale socket file that nobody listens on */
 	bool nagle;	 /* TCP: leave Nagle's algorithm on for accepted connections */
 };

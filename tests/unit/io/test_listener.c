@@ -73,6 +73,25 @@ static int reuse_port_lets_two_listen(void *arg)
 	return 0;
 }
 
+static int the_first_of_those_that_share_has_to_be_alone(void *arg)
+{
+	const struct wh_listen_opts first = { .reuse_port = true, .first = true };
+	const struct wh_listen_opts next = { .reuse_port = true };
+	struct wh_listener *listeners[2], *none;
+	struct wh_addr addr;
+
+	(void)arg;
+	check_int(wh_addr_parse("127.0.0.1:0", &addr), 0);
+	check_int(wh_listen(&addr, &first, &listeners[0]), 0);
+	check_int(wh_listener_addr(listeners[0], &addr), 0);
+	check_int(wh_listen(&addr, &first, &none), -EADDRINUSE);
+	check_int(wh_listen(&addr, &next, &listeners[1]), 0);
+	wh_listener_close(listeners[0]);
+	check_int(wh_listen(&addr, &first, &none), -EADDRINUSE);
+	wh_listener_close(listeners[1]);
+	return 0;
+}
+
 static int accepted_tcp_connections_do_not_delay_small_messages(void *arg)
 {
 	struct wh_sock *pair[2];
@@ -371,6 +390,7 @@ int main(void)
 		task_test(listen_tells_why_it_could_not),
 		task_test(a_port_is_free_again_after_closing),
 		task_test(reuse_port_lets_two_listen),
+		task_test(the_first_of_those_that_share_has_to_be_alone),
 		task_test(accepted_tcp_connections_do_not_delay_small_messages),
 		task_test(a_socket_file_goes_with_its_listener),
 		task_test(a_stale_socket_file_is_replaced),
