@@ -423,8 +423,13 @@ def a_replaced_program_is_taken():
 
 
 def backend_of(pid):
-    links = (os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd"))
-    return "uring" if "anon_inode:[io_uring]" in links else "epoll"
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        try:
+            if os.readlink(entry.path) == "anon_inode:[io_uring]":
+                return "uring"
+        except FileNotFoundError:  # a connection that has ended meanwhile
+            pass
+    return "epoll"
 
 
 def relieve_each_other(path, address):
