@@ -1,5 +1,6 @@
 #!/usr/bin/env -S python3 -B
 """whorl echo --processes: many processes behind one address, that die, are exchanged, and end."""
+import contextlib
 import json
 import os
 import queue
@@ -205,16 +206,21 @@ def processes_share_a_unix_socket():
         check(not (path / "s").exists(), "the socket file was left behind")
 
 
+def links(pid):
+    """What the descriptors of a process are; some come and go meanwhile."""
+    names = []
+    for entry in os.scandir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            names.append(os.readlink(entry.path))
+    return names
+
+
 @test
 def descriptors_of_a_process_are_its_own():
     """A listener, the channel, shared memory; the ring or what stands for it; nothing else."""
     with open("/dev/null", encoding="utf-8") as stray:
         os.set_inheritable(stray.fileno(), True)
         with Processes(2, close_fds=False) as server:
-            def links(pid):
-                return [os.readlink(f"/proc/{pid}/fd/{fd}")
-                        for fd in os.listdir(f"/proc/{pid}/fd")]
-
             def is_clean(pid):
                 names = links(pid)
                 return (sum(name.startswith("socket:") for name in names) == 2
@@ -423,13 +429,7 @@ def a_replaced_program_is_taken():
 
 
 def backend_of(pid):
-    for entry in os.scandir(f"/proc/{pid}/fd"):
-        try:
-            if os.readlink(entry.path) == "anon_inode:[io_uring]":
-                return "uring"
-        except FileNotFoundError:  # a connection that has ended meanwhile
-            pass
-    return "epoll"
+    return "uring" if "anon_inode:[io_uring]" in links(pid) else "epoll"
 
 
 def relieve_each_other(path, address):
