@@ -81,7 +81,7 @@ struct wh_supervise_opts {
 	 * each process has a socket, and the kernel spreads connections. Unix: all have one. */
 	struct wh_addr *addrs;
 	uint32_t addr_count;
-	struct wh_listen_opts listen; /* but for `reuse_port` */
+	struct wh_listen_opts listen; /* but for `reuse_port`, `first` */
 	const int *fds;		      /* others to hand over; they stay the caller's */
 	uint32_t fd_count;
 	const char *path;    /* the program; default: the file that this process was started from,
